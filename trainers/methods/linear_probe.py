@@ -1,0 +1,21 @@
+"""Linear probe: only the head learns, on features that the frozen backbone gives once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainers.method import MethodConfig, Trained, register
+from trainers.sites import Site
+
+
+@register
+@dataclass(frozen=True, kw_only=True)
+class LinearProbeConfig(MethodConfig):
+    """No module at all; `trainers.probe` solves for the head directly."""
+
+    name = "linear_probe"
+    searched = False
+
+    def deltas(self, sites: Sequence[Site]) -> Sequence[tuple[Site, Trained]]:
+        return ()

@@ -1,0 +1,68 @@
+"""AdamW for a stack: one tensor of all parameters, one learning rate for each candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+MAX_NORM = 1.0
+WARMUP = 0.06
+"""Share of the steps over which the learning rate rises, as in most published recipes for encoders."""
+
+
+class AdamW:
+    """AdamW (Loshchilov and Hutter, arXiv 1711.05101) over `[candidates, parameters]`.
+
+    For one candidate it equals `torch.optim.AdamW` behind `clip_grad_norm_`.
+    """
+
+    def __init__(
+        self, shape: torch.Size, learning_rates: Sequence[float], weight_decays: Sequence[float]
+    ) -> None:
+        self.mean = torch.zeros(shape)
+        self.square = torch.zeros(shape)
+        self.learning_rate = torch.tensor(learning_rates).unsqueeze(1)
+        self.weight_decay = torch.tensor(weight_decays).unsqueeze(1)
+        self.steps = 0
+
+    def to(self, device: torch.device) -> AdamW:
+        """Move the state to a device."""
+        for name in ("mean", "square", "learning_rate", "weight_decay"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    @torch.no_grad()
+    def step(self, parameters: Tensor, gradient: Tensor, factor: float) -> None:
+        """Clip, then move every candidate by its own learning rate times `factor`."""
+        gradient = clip_per_candidate(gradient, MAX_NORM)
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - BETAS[0])
+        self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        rate = self.learning_rate * factor
+        parameters.mul_(1 - rate * self.weight_decay)
+        denominator = self.square.sqrt().div_((1 - BETAS[1] ** self.steps) ** 0.5).add_(EPSILON)
+        parameters.sub_(self.mean / denominator * (rate / (1 - BETAS[0] ** self.steps)))
+
+
+def clip_per_candidate(
+    gradient: Float[Tensor, "candidates parameters"], max_norm: float
+) -> Float[Tensor, "candidates parameters"]:
+    """Scale each candidate's gradient down to `max_norm`, so that one spike does not slow the others.
+
+    Equals `torch.nn.utils.clip_grad_norm_` for one candidate.
+    """
+    norms = gradient.norm(dim=1, keepdim=True)
+    return gradient * (max_norm / (norms + 1e-6)).clamp(max=1.0)
+
+
+def schedule(step: int, steps: int) -> float:
+    """Factor of the learning rate at `step` of `steps`: a linear rise, then a linear fall to zero."""
+    rise = max(1, round(WARMUP * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return max(0.0, (steps - step) / max(1, steps - rise))

@@ -1,0 +1,165 @@
+"""Train a stack up to a fidelity, measure it, and drop candidates from it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from trainers.backbone import Backbone
+from trainers.batches import Tokens, batches, evaluation_order, tokenise, training_order
+from trainers.fidelity import Fidelity, Report
+from trainers.heads import losses
+from trainers.metrics import metrics_of
+from trainers.optim import AdamW, schedule
+from trainers.stack import Candidate, Stack
+from trainers.task import Split, Task
+
+BATCH_SIZE = 16
+EVALUATION_BATCH_SIZE = 64
+LENGTH_QUANTILE = 0.99
+"""Texts longer than this share of the training rows are cut: a few long rows must not set everyone's cost."""
+
+Logits = NDArray[np.float32]
+"""`[rows, classes]`."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's splits, tokenised for one backbone."""
+
+    train: Tokens
+    validation: Tokens
+    test: Tokens
+    classes: int
+    max_length: int
+    """Tokens after which a text is cut."""
+
+
+def prepare(task: Task, backbone: Backbone) -> Data:
+    """Tokenise all splits once, with a maximum length chosen from the training rows."""
+    length = choose_length(tokenise(task.train, backbone.tokenizer, backbone.max_length), backbone.max_length)
+
+    def cut(split: Split) -> Tokens:
+        return tokenise(split, backbone.tokenizer, length)
+
+    return Data(cut(task.train), cut(task.validation), cut(task.test), len(task.labels), length)
+
+
+def choose_length(tokens: Tokens, limit: int) -> int:
+    """The 99 % quantile of the lengths, rounded up to a multiple of 8, at most `limit`."""
+    quantile = int(np.quantile(tokens.lengths, LENGTH_QUANTILE, method="higher"))
+    return min(limit, -(-quantile // 8) * 8)
+
+
+class Training:
+    """A stack on its way: what is trained, how far, and the state of its optimizer."""
+
+    def __init__(
+        self, stack: Stack, data: Data, *, epochs: int, seed: int, batch_size: int = BATCH_SIZE
+    ) -> None:
+        """`epochs` is the length of a whole training: the learning rate falls to zero there.
+
+        `seed` orders the data, the same for all candidates, so that they can be compared pair by pair.
+        """
+        self.stack = stack
+        self.data = data
+        self.epochs = epochs
+        self.seed = seed
+        self.batch_size = batch_size
+        self.done = 0
+        self.seconds = 0.0
+        self.train_loss: list[float] = [float("nan")] * len(stack)
+        self.optimizer = _optimizer(stack)
+
+    def advance(self, to: Fidelity) -> list[Report]:
+        """Train up to `to.epochs` and score the validation split; one report for each candidate, in order."""
+        start = time.perf_counter()
+        with self.stack.attached():
+            for epoch in range(self.done, to.epochs):
+                self.train_loss = self._epoch(epoch)
+        self.done = max(self.done, to.epochs)
+        # The scores of a whole training are taken in fp32: they hold wherever the module goes.
+        final = self.done >= self.epochs
+        scored = self.stack.on(self.stack.backbone.in_fp32) if final else self.stack
+        self.logits = logits_of(scored, self.data.validation)
+        self.seconds += (time.perf_counter() - start) / len(self.stack)
+        return [self._report(i) for i in range(len(self.stack))]
+
+    def test_logits(self) -> Float[np.ndarray, "candidates rows classes"]:
+        """Logits on the test split, fp32; for finalists only."""
+        return logits_of(self.stack.on(self.stack.backbone.in_fp32), self.data.test)
+
+    def select(self, kept: list[int]) -> None:
+        """Drop all other candidates; those that stay go on as if nothing had happened."""
+        before, optimizer = self.stack, self.optimizer
+        self.stack = before.select(kept)
+        self.optimizer = _optimizer(self.stack)
+        self.optimizer.steps = optimizer.steps
+        for moment in ("mean", "square"):
+            states = before.unpack(getattr(optimizer, moment))
+            packed = self.stack.pack([states[i] for i in kept])
+            setattr(self.optimizer, moment, packed.to(self.stack.backbone.device))
+        self.logits = self.logits[kept]
+        self.train_loss = [self.train_loss[i] for i in kept]
+
+    def _epoch(self, epoch: int) -> list[float]:
+        order = training_order(self.data.train.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
+        device = self.stack.backbone.device
+        total = torch.zeros(len(self.stack), device=device)
+        for i, batch in enumerate(batches(self.data.train, order, _pad(self.stack), device)):
+            loss = losses(self.stack.logits(batch), batch.labels)
+            (gradient,) = torch.autograd.grad(loss.sum(), self.stack.parameters)
+            factor = schedule(epoch * len(order) + i, self.epochs * len(order))
+            self.optimizer.step(self.stack.parameters, gradient, factor)
+            total += loss.detach() * len(batch)
+        return [float(value) for value in total / len(self.data.train)]
+
+    def _report(self, i: int) -> Report:
+        return Report(
+            epochs=self.done,
+            metrics=metrics_of(self.logits[i], self.data.validation.labels),
+            train_loss=self.train_loss[i],
+            seconds=self.seconds,
+        )
+
+
+def start(
+    backbone: Backbone,
+    data: Data,
+    candidates: list[Candidate],
+    *,
+    epochs: int,
+    seed: int,
+    batch_size: int = BATCH_SIZE,
+) -> Training:
+    """A new training of candidates that can share a stack."""
+    return Training(
+        Stack(backbone, candidates, data.classes), data, epochs=epochs, seed=seed, batch_size=batch_size
+    )
+
+
+@torch.no_grad()
+def logits_of(stack: Stack, tokens: Tokens) -> Float[np.ndarray, "candidates rows classes"]:
+    """Logits of every candidate for every row, in the order of the rows."""
+    found = np.empty((len(stack), len(tokens), stack.classes), dtype=np.float32)
+    order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
+    with stack.attached():
+        for batch in batches(tokens, order, _pad(stack), stack.backbone.device):
+            found[:, batch.rows] = stack.logits(batch).cpu().numpy()
+    return found
+
+
+def _pad(stack: Stack) -> int:
+    return int(stack.backbone.tokenizer.pad_token_id)
+
+
+def _optimizer(stack: Stack) -> AdamW:
+    configs = [candidate.config for candidate in stack.candidates]
+    rates = [config.learning_rate for config in configs]
+    decays = [config.weight_decay for config in configs]
+    return AdamW(stack.parameters.shape, rates, decays).to(stack.backbone.device)
