@@ -50,11 +50,6 @@ class Backbone:
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    @property
-    def roles(self) -> frozenset[str]:
-        """The roles that methods may ask for."""
-        return frozenset(site.role for site in self.sites)
-
     @cached_property
     def in_fp32(self) -> Backbone:
         """The same weights in fp32, for scores that do not depend on the machine; itself when it is fp32."""
@@ -102,15 +97,31 @@ def locate(reference: str) -> Path:
     return folder.resolve()
 
 
-def check(reference: str) -> Path:
-    """Refuse a backbone that `load` would refuse, without reading its weights.
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a backbone without reading its weights."""
+
+    sites: tuple[Site, ...]
+    hidden_size: int
+    model_type: str
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles that methods may ask for."""
+        return frozenset(site.role for site in self.sites)
+
+
+def outline(reference: str) -> Outline:
+    """The sites and sizes of a backbone; refuses what `load` would refuse.
 
     Raises:
-        BackboneError: as `load` does.
+        BackboneError: if it cannot be found or its family is unknown.
     """
-    folder = locate(reference)
-    _config(reference, folder)
-    return folder
+    config = _config(reference, locate(reference))
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
+    sites = sites_of(model, config.model_type, config.num_attention_heads)
+    return Outline(sites, int(config.hidden_size), config.model_type)
 
 
 def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbone:

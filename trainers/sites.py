@@ -98,12 +98,6 @@ FAMILIES: Mapping[str, Family] = {
 }
 """transformers' `model_type` -> module names (transformers 5.23)."""
 
-
-def roles_of(model_type: str) -> frozenset[str]:
-    """The roles that a family's models offer."""
-    return frozenset({*FAMILIES[model_type].outputs, "attention", "ffn_residual", "embedding_norm"})
-
-
 LINEAR_ROLES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
 NORM_ROLES = ("attention_norm", "ffn_norm", "embedding_norm")
 

@@ -1,0 +1,327 @@
+"""The command `peltier`.
+
+Commands import what they need when they run, so that `peltier --help` and
+`peltier show` do not wait for torch, Ray and Streamlit.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+from selector import environment
+
+environment.prepare()
+
+import typer  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+if TYPE_CHECKING:
+    from storage.records import Study
+
+app = typer.Typer(
+    help="Find the right parameter-efficient fine-tuning method, with its numbers, for your data and budget.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out = Console()
+err = Console(stderr=True)
+
+Train = Annotated[
+    Path, typer.Argument(help="Labelled rows: CSV, TSV, JSONL, JSON or Parquet.", show_default=False)
+]
+StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
+Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object to stdout; progress goes to stderr.")
+]
+DATABASE = "sqlite:///peltier.db"
+
+
+def search(
+    context: typer.Context,
+    train: Train,
+    validation: Annotated[
+        Path | None, typer.Option(help="Validation rows; made from TRAIN if not given.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="Test rows; made from TRAIN if not given.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Column with the text; found by its name if not given.")
+    ] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column with the label; found by its name if not given.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="classification or pair-classification.")] = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy, macro_f1, weighted_f1 or matthews.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Methods to search, such as lora,adapter; default: all.")
+    ] = None,
+    trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
+    epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
+    budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
+    seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
+    train_rows: Annotated[
+        int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
+    runner: Annotated[
+        Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
+    ] = "ray",
+    database: Database = DATABASE,
+    name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
+    as_json: Json = False,
+) -> None:
+    from selector.data import DataFiles
+    from selector.service import Service, check_request
+    from selector.study import DataFile, StudySpec
+
+    given = DataFiles(train=train, validation=validation, test=test)
+    spec = StudySpec(
+        train=DataFile(name=train.name),
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        task=task,
+        metric=metric,
+        backbone=_backbone(backbone),
+        methods=None if methods is None else tuple(part.strip() for part in methods.split(",")),
+        trials=trials,
+        epochs=epochs,
+        budget_seconds=None if budget is None else _seconds(budget),
+        seeds=seeds,
+        train_rows=train_rows,
+        seed=seed,
+        runner=runner,
+    )
+    checked = check_request(given, spec)
+    service = Service(database)
+    queued = context.info_name == "submit"
+    study = service.submit(given, spec, checked, name=name, queued=queued)
+    if queued:
+        _tell_queued(study, as_json)
+        return
+    from selector.progress import show_progress
+
+    with show_progress(service.database, study.id, err):
+        study = service.run(study.id, checked)
+    _print_study(study, database, as_json)
+
+
+app.command("search", help="Search the methods on a dataset, recommend one, and export it.")(search)
+app.command("submit", help="Queue a search for `peltier work`.")(search)
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    database: Annotated[str, typer.Option(help="Database URL.")] = DATABASE,
+    runner: Annotated[
+        Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
+    ] = "ray",
+) -> None:
+    """Search on the support tickets that come with Peltier; about five minutes on two cores."""
+    file = Path("examples/support_tickets.csv")
+    if not file.is_file():
+        _refuse(f"{file} is not here; run the demo in Peltier's source folder")
+    out.print(
+        f"peltier search {file} --epochs 8 --trials 12 --runner {runner} --database {database}\n",
+        highlight=False,
+    )
+    search(context, file, epochs=8, trials=12, runner=runner, database=database)
+
+
+@app.command()
+def work(
+    database: Database = DATABASE,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the queue is empty.")] = False,
+) -> None:
+    """Run queued studies, one after another."""
+    from selector.worker import work as run_queue
+    from storage.database import open_database
+
+    err.print(
+        "waiting for studies; submit them with: peltier submit, or: peltier dashboard", highlight=False
+    )
+    run_queue(
+        open_database(database), database, once=once, tell=lambda text: err.print(text, highlight=False)
+    )
+
+
+@app.command(hidden=True)
+def run(study: Annotated[int, typer.Argument()], database: Database = DATABASE) -> None:
+    """Run one stored study; what `peltier work` starts for each."""
+    from selector.service import Service
+
+    Service(database).run(study)
+
+
+@app.command()
+def studies(database: Database = DATABASE, as_json: Json = False) -> None:
+    """List the studies."""
+    from selector.display import studies_table
+    from selector.lookup import summaries
+    from storage.database import open_database
+
+    found = open_database(database).studies()
+    if as_json:
+        print(json.dumps({"studies": summaries(found)}, ensure_ascii=False))
+    elif not found:
+        out.print("no studies yet; start one with: peltier search TRAIN", highlight=False)
+    else:
+        out.print(studies_table(found))
+
+
+@app.command()
+def show(study: StudyName, database: Database = DATABASE, as_json: Json = False) -> None:
+    """Show a study: its baselines, leaderboard and recommendation."""
+    from storage.database import open_database
+
+    _print_study(open_database(database).find_study(study), database, as_json)
+
+
+@app.command()
+def export(
+    study: StudyName,
+    folder: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    trial: Annotated[int | None, typer.Option(help="Trial to export; default: the recommended one.")] = None,
+    format: Annotated[str, typer.Option(help="Format of the export; there is one: native.")] = "native",
+    database: Database = DATABASE,
+    as_json: Json = False,
+) -> None:
+    """Write a trained module as a folder, after checking that it reloads exactly."""
+    from selector.service import Service
+
+    done = Service(database).export(study, folder, trial=trial, format=format)
+    if as_json:
+        print(json.dumps({"folder": done.folder, "trial": done.trial, "difference": done.difference}))
+        return
+    out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
+    out.print(f"predict with: peltier predict {folder} INPUT", highlight=False)
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(help="Folder written by `peltier export`.", show_default=False)],
+    input: Annotated[str, typer.Argument(help="CSV or JSONL file; - reads stdin.", show_default=False)],
+) -> None:
+    """Predict labels: one JSON object a row, from an export and its backbone."""
+    from trainers.export import load_export
+    from trainers.reading import read_texts
+
+    exported = load_export(folder)
+    columns = exported.manifest["task"]["columns"]
+    source = sys.stdin.buffer if input == "-" else Path(input)
+    texts, pairs = read_texts(source, columns["text"], columns["text_pair"])
+    for row in exported.predict(texts, pairs):
+        print(json.dumps(row, ensure_ascii=False))
+
+
+@app.command()
+def dashboard(
+    database: Database = DATABASE,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 8501,
+) -> None:
+    """Open the dashboard: submit a file, watch, compare, download."""
+    from storage.database import open_database
+
+    open_database(database)  # a wrong URL is told here, not on a page
+    found = importlib.util.find_spec("dashboard")  # found, not imported: it stands above this package
+    assert found is not None and found.origin is not None
+    page = Path(found.origin).parent / "app.py"
+    err.print(
+        f"dashboard on http://127.0.0.1:{port}; queued studies need a worker: peltier work", highlight=False
+    )
+    options = [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
+    options += [
+        "--browser.gatherUsageStats=false",
+        "--server.fileWatcherType=none",
+        "--server.maxUploadSize=200",
+    ]
+    command = [sys.executable, "-m", "streamlit", "run", str(page), *options]
+    os.execve(sys.executable, command, {**os.environ, "PELTIER_DATABASE_URL": database})
+
+
+@app.command()
+def doctor(database: Database = DATABASE, as_json: Json = False) -> None:
+    """Say what this machine offers and what is missing."""
+    from selector.doctor import examine
+
+    findings = examine(database)
+    if as_json:
+        print(json.dumps({f.name: {"ok": f.ok, "found": f.found} for f in findings}, ensure_ascii=False))
+        return
+    for finding in findings:
+        out.print(f"{'ok ' if finding.ok else 'no '} {finding.name}: {finding.found}", highlight=False)
+
+
+# ---------------------------------------------------------------------------------------- helpers
+
+
+def _backbone(reference: str | None) -> str:
+    from trainers.backbone import default_reference
+
+    chosen = reference or default_reference()
+    if chosen is None:
+        _refuse(
+            "no backbone is given and the packaged one is not installed; use --backbone, or pip install 'peltier[demo]'"
+        )
+    return chosen
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a duration such as 20m, 90s or 1h30m."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip().lower())
+    if match is None or not any(match.groups()):
+        _refuse(f"budget {text!r} is no duration; write for example 90s, 20m or 1h30m")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _tell_queued(study: Study, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"study": study.name, "state": str(study.state)}))
+        return
+    out.print(f"queued study {study.name}; run it with: peltier work", highlight=False)
+
+
+def _print_study(study: Study, database: str, as_json: bool) -> None:
+    from selector.display import print_study
+    from selector.report import result
+
+    if as_json:
+        print(json.dumps(result(study), ensure_ascii=False))
+    else:
+        print_study(study, database, out)
+
+
+def _refuse(message: str) -> NoReturn:
+    err.print(f"peltier: {message}", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command; a user's mistake becomes one line and exit status 2."""
+    try:
+        app()
+    except Exception as error:
+        from selector.errors import USER_ERRORS
+
+        if not isinstance(error, USER_ERRORS):
+            raise
+        err.print(f"peltier: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

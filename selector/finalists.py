@@ -1,0 +1,25 @@
+"""Which trials are worth repeating with fresh seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from storage.records import State, Trial
+
+
+def choose_finalists(trials: Sequence[Trial], metric: str, count: int) -> list[Trial]:
+    """The best trials, spread over methods: first the best of each method, then the rest.
+
+    Whole trainings come before cut ones, which only count when nothing was
+    trained to the end. Trials without a finite score are never chosen.
+    """
+    scored = [t for t in trials if t.reports and math.isfinite(t.reports[-1].metrics[metric])]
+    complete = [t for t in scored if t.state is State.COMPLETE]
+    pool = complete or [t for t in scored if t.state is State.PRUNED]
+    ranked = sorted(
+        pool, key=lambda t: (-t.epochs, -t.reports[-1].metrics[metric], t.stored_bytes or 0, t.number)
+    )
+    best_of_method = list({t.method: t for t in reversed(ranked)}.values())
+    first = [t for t in ranked if t in best_of_method]
+    return (first + [t for t in ranked if t not in first])[:count]

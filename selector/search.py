@@ -1,0 +1,259 @@
+"""The search: propose configurations, write down their rungs, repeat the best with fresh seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from safetensors.numpy import save as save_arrays
+
+from selector.budget import Clock, affordable_repeats
+from selector.finalists import choose_finalists
+from selector.halving import plan
+from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
+from selector.samplers import propose
+from selector.study import StudySpec
+from storage.database import Database
+from storage.files import Files
+from storage.records import Baseline, Report, State, Trial
+from trainers.cost import Cost
+from trainers.method import METHODS, MethodConfig
+from trainers.metrics import metrics_of
+from trainers.task import Task
+
+INTERRUPTED = "the run ended while this trial was training"
+BASELINES = 3
+"""Majority, TF-IDF + logistic regression, linear probe."""
+
+
+class SearchError(RuntimeError):
+    """The search cannot go on; the message is shown as it is."""
+
+
+class Search:
+    """Gives out the jobs of a study and writes down what comes of them.
+
+    All it knows stands in the store, so a new `Search` on the same study goes on
+    where an earlier one ended; only what was in flight is trained again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        files: Files,
+        study_id: int,
+        task: Task,
+        methods: Sequence[type[MethodConfig]],
+        cost: Callable[[MethodConfig], Cost],
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._files = files
+        self._id = study_id
+        self._task = task
+        self._methods = methods
+        self._cost = cost
+        self._clock = clock
+        database.fail_running_trials(study_id, INTERRUPTED)
+        study = database.study(study_id)
+        self._spec = StudySpec.from_json(study.spec)
+        self._trials = {trial.number: trial for trial in study.trials}
+        self._baselines = {baseline.name for baseline in study.baselines}
+        self._baselines_started = len(self._baselines) == BASELINES
+        self._brackets = 1 + max((t.bracket for t in study.trials if t.bracket is not None), default=-1)
+        self._running: list[Job] = []
+        self._finals: list[Bracket] | None = None
+
+    # ------------------------------------------------------------------------- giving out
+
+    def next_job(self, slots: int) -> Job | Wait | None:
+        """The next job: the baselines, then brackets of the search, then the finalists."""
+        job: Job | Wait | None
+        if not self._baselines_started:
+            self._baselines_started = True
+            job = Baselines(metric=self._task.metric, seed=self._spec.seed)
+        elif self._to_propose() > 0 and self._clock.searching:
+            job = self._propose()
+        elif self._running and self._finals is None:
+            job = Wait()
+        else:
+            if self._finals is None:
+                self._finals = self._plan_finals(slots)
+            job = self._finals.pop(0) if self._finals else None
+        if isinstance(job, Bracket):
+            self._database.start_trials(self._id, [entry.number for entry in job.entries], job.number)
+            for entry in job.entries:
+                self._trials[entry.number] = replace(
+                    self._trials[entry.number], state=State.RUNNING, bracket=job.number
+                )
+        if job is not None and not isinstance(job, Wait):
+            self._running.append(job)
+        self._tell_progress()
+        return job
+
+    def _searched(self) -> list[Trial]:
+        return [t for t in self._trials.values() if t.repeat_of is None and t.message != INTERRUPTED]
+
+    def _to_propose(self) -> int:
+        return self._spec.trials - len(self._searched())
+
+    def _propose(self) -> Bracket:
+        count = min(self._spec.bracket_size, self._to_propose())
+        configs = propose(
+            list(self._trials.values()), count, self._methods, self._task.metric, self._spec.seed
+        )
+        trials = [self._add(config, self._spec.seed) for config in configs]
+        return self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
+
+    def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
+        cost = self._cost(config)
+        trial = Trial(
+            number=len(self._trials),
+            method=config.name,
+            config=config.values(),
+            seed=seed,
+            state=State.WAITING,
+            repeat_of=repeat_of,
+            trainable_parameters=cost.trainable_parameters,
+            stored_bytes=cost.stored_bytes,
+        )
+        self._database.add_trials(self._id, [trial])
+        self._trials[trial.number] = trial
+        return trial
+
+    def _bracket(
+        self,
+        trials: Sequence[Trial],
+        *,
+        rungs: tuple[int, ...],
+        deadline: float | None = None,
+        final: bool = False,
+    ) -> Bracket:
+        entries = [Entry(number=t.number, method=t.method, values=t.config, seed=t.seed) for t in trials]
+        self._brackets += 1
+        return Bracket(
+            number=self._brackets - 1,
+            entries=tuple(entries),
+            rungs=rungs,
+            metric=self._task.metric,
+            order_seed=trials[0].seed,
+            final=final,
+            deadline=deadline,
+        )
+
+    def _plan_finals(self, slots: int) -> list[Bracket]:
+        """One bracket for each fresh seed; one for each training where several can run side by side."""
+        chosen = choose_finalists(self._searched(), self._task.metric, self._spec.finalists)
+        if not chosen:
+            reasons = [t.message for t in self._searched() if t.message]
+            why = f": {reasons[0]}" if reasons else ""
+            raise SearchError(f"no configuration could be trained{why}")
+        finalists, seeds = affordable_repeats(
+            len(chosen),
+            self._spec.seeds,
+            training_seconds=_whole_training(chosen, self._spec.epochs),
+            slots=slots,
+            remaining=self._clock.remaining,
+        )
+        brackets = []
+        for seed in range(self._spec.seed + 1, self._spec.seed + 1 + seeds):
+            repeats = [
+                self._repeat(trial, seed) for trial in chosen[:finalists] if not self._repeated(trial, seed)
+            ]
+            size = len(chosen) if slots == 1 else 1
+            parts = [repeats[i : i + size] for i in range(0, len(repeats), size)]
+            brackets += [self._bracket(part, rungs=(self._spec.epochs,), final=True) for part in parts]
+        return brackets
+
+    def _repeat(self, trial: Trial, seed: int) -> Trial:
+        return self._add(METHODS[trial.method].from_values(trial.config), seed, repeat_of=trial.number)
+
+    def _repeated(self, trial: Trial, seed: int) -> bool:
+        return any(
+            t.repeat_of == trial.number and t.seed == seed and t.state is State.COMPLETE
+            for t in self._trials.values()
+        )
+
+    # ------------------------------------------------------------------------- writing down
+
+    def record(self, job: Job, result: Result) -> None:
+        """Write down a result; finished trials never change afterwards."""
+        if isinstance(result, BaselineResult):
+            if result.name not in self._baselines:
+                self._record_baseline(result)
+        else:
+            self._record_rung(result)
+        self._tell_progress()
+
+    def _record_baseline(self, result: BaselineResult) -> None:
+        task = self._task
+        self._database.add_baseline(
+            self._id,
+            Baseline(
+                name=result.name,
+                validation=metrics_of(result.validation_logits, task.validation.labels),
+                test=metrics_of(result.test_logits, task.test.labels),
+                config=result.config,
+                trainable_parameters=result.trainable_parameters,
+                stored_bytes=result.stored_bytes,
+                seconds=result.seconds,
+                module_file=None if result.module is None else self._files.put(result.module),
+                predictions_file=self._keep_logits(result.validation_logits, result.test_logits),
+            ),
+        )
+        self._baselines.add(result.name)
+
+    def _record_rung(self, rung: Rung) -> None:
+        trials = [self._after(rung.rung, outcome) for outcome in rung.outcomes]
+        self._database.record_rung(self._id, trials)
+        self._trials.update({trial.number: trial for trial in trials})
+
+    def _after(self, rung: int, outcome: Outcome) -> Trial:
+        trial = self._trials[outcome.number]
+        reports = trial.reports
+        if outcome.report is not None:
+            reports += (Report(rung=rung, **asdict(outcome.report)),)
+        logits, test = outcome.validation_logits, outcome.test_logits
+        return replace(
+            trial,
+            state=outcome.state,
+            reports=reports,
+            message=outcome.message,
+            module_file=None if outcome.module is None else self._files.put(outcome.module),
+            predictions_file=None if logits is None else self._keep_logits(logits, test),
+            test=None if test is None else metrics_of(test, self._task.test.labels),
+        )
+
+    def _keep_logits(self, validation: Logits, test: Logits | None) -> str:
+        parts = {"validation": validation} if test is None else {"validation": validation, "test": test}
+        return self._files.put(save_arrays(parts))
+
+    def ended(self, job: Job, failure: str | None = None) -> None:
+        """A job gives no more results: what it left unfinished has failed."""
+        self._running.remove(job)
+        if isinstance(job, Baselines):
+            if len(self._baselines) < BASELINES:
+                raise SearchError(f"the baselines could not be scored: {failure}")
+            return
+        left = [self._trials[e.number] for e in job.entries if self._trials[e.number].state is State.RUNNING]
+        message = failure or "the worker gave no result"
+        failed = [replace(trial, state=State.FAIL, message=message) for trial in left]
+        self._database.record_rung(self._id, failed)
+        self._trials.update({trial.number: trial for trial in failed})
+
+    def _tell_progress(self) -> None:
+        searched = self._searched()
+        done = sum(t.state in (State.COMPLETE, State.PRUNED, State.FAIL) for t in searched)
+        text = f"searching: {done} of {self._spec.trials} configurations finished"
+        if self._finals is not None:
+            repeats = [
+                t for t in self._trials.values() if t.repeat_of is not None and t.message != INTERRUPTED
+            ]
+            done = sum(t.state is State.COMPLETE for t in repeats)
+            text = f"repeating finalists with fresh seeds: {done} of {len(repeats)} trainings done"
+        self._database.set_study_message(self._id, text, seconds=self._clock.seconds)
+
+
+def _whole_training(trials: Sequence[Trial], epochs: int) -> float:
+    """Seconds of one whole training, scaled up from what the trials have used."""
+    return max(trial.reports[-1].seconds * epochs / trial.epochs for trial in trials)

@@ -1,0 +1,230 @@
+"""What the command line and the dashboard call: submit, run, look up, export."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import trainers.methods  # noqa: F401  (registers the methods)
+from selector.budget import Clock
+from selector.data import DataFiles, keep, read, read_kept
+from selector.decision import decide, module_to_export
+from selector.jobs import Bench, Runner
+from selector.report import result
+from selector.runners.local import LocalRunner
+from selector.search import Search
+from selector.space import choose_methods
+from selector.study import RequestError, StudySpec
+from storage.database import open_database
+from storage.files import Files, files_folder
+from storage.records import Export, State, Study
+from trainers.backbone import load as load_backbone
+from trainers.backbone import outline
+from trainers.cost import Cost, cost_of
+from trainers.export import module_from_bytes, write_export
+from trainers.method import MethodConfig
+from trainers.task import Task
+from trainers.train import prepare
+
+FORMATS = ("native",)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_request(given: DataFiles, spec: StudySpec) -> Task:
+    """Everything that can be wrong with a request, found before anything is stored.
+
+    Raises:
+        TaskError, BackboneError, RequestError: with a message for the user.
+    """
+    task = read(given, spec)
+    methods_of(spec)
+    return task
+
+
+def methods_of(spec: StudySpec) -> tuple[list[type[MethodConfig]], list[str]]:
+    """The methods to search on the backbone, and why others are left out.
+
+    Raises:
+        RequestError: if a method is unknown, or none is left.
+    """
+    roles = outline(spec.backbone).roles
+    try:
+        methods, reasons = choose_methods(spec.methods, roles)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if not methods:
+        raise RequestError(f"no method can run on backbone {spec.backbone!r}: {'; '.join(reasons)}")
+    return methods, reasons
+
+
+class Service:
+    """The studies of one database, with the files beside it."""
+
+    def __init__(self, url: str) -> None:
+        """Open or create the store.
+
+        Raises:
+            StorageError: if the database cannot be opened.
+        """
+        self.database = open_database(url)
+        self.files = Files(files_folder(url))
+
+    # ------------------------------------------------------------------------------- asking
+
+    def submit(
+        self, given: DataFiles, spec: StudySpec, task: Task, *, name: str | None = None, queued: bool = True
+    ) -> Study:
+        """Store a checked request: in the queue, or about to be run by the caller.
+
+        Raises:
+            RequestError: if the name is taken or is no name.
+        """
+        kept = keep(self.files, given)
+        spec = replace(spec, **kept)
+        state = State.WAITING if queued else State.RUNNING
+        chosen = self._free_name(Path(spec.train.name).stem) if name is None else self._checked_name(name)
+        return self.database.create_study(chosen, spec.to_json(), task.summary(), state=state)
+
+    def _checked_name(self, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise RequestError(
+                f"{name!r} cannot name a study; a name has 1 to 64 letters, digits, dots, dashes or underscores "
+                f"and starts with a letter or digit"
+            )
+        if name in {study.name for study in self.database.studies()}:
+            raise RequestError(
+                f"there is a study {name!r} already; choose another --name, such as {self._free_name(name)}"
+            )
+        return name
+
+    def _free_name(self, stem: str) -> str:
+        taken = {study.name for study in self.database.studies()}
+        base = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:48] or "study"
+        return next(f"{base}-{i}" for i in count(1) if f"{base}-{i}" not in taken)
+
+    # ------------------------------------------------------------------------------ running
+
+    def run(self, study_id: int, task: Task | None = None) -> Study:
+        """Search, recommend and export; a study that was begun earlier is taken up again.
+
+        What was recorded stays whatever happens.
+
+        Raises:
+            SearchError: if nothing could be trained; the study is marked as failed.
+            KeyboardInterrupt: on Ctrl-C; likewise.
+        """
+        try:
+            return self._run(study_id, task)
+        except KeyboardInterrupt:
+            self._fail(study_id, "interrupted; what had finished is kept")
+            raise
+        except Exception as error:
+            self._fail(study_id, f"{type(error).__name__}: {error}".splitlines()[0])
+            raise
+
+    def _run(self, study_id: int, task: Task | None) -> Study:
+        study = self.database.study(study_id)
+        spec = StudySpec.from_json(study.spec)
+        task = read_kept(self.files, spec) if task is None else task
+        methods, _ = methods_of(spec)
+        sketch = outline(spec.backbone)
+
+        def cost(config: MethodConfig) -> Cost:
+            return cost_of(config, sketch.sites, len(task.labels), sketch.hidden_size)
+
+        clock = Clock(spec.budget_seconds)
+        self.database.set_study_state(study_id, State.RUNNING, message="starting the workers")
+        search = Search(self.database, self.files, study_id, task, methods, cost, clock)
+        runner_of(spec.runner).run(search, Bench(study=study_id, task=task, backbone=spec.backbone))
+        self.database.set_study_message(study_id, "comparing the finalists", seconds=clock.seconds)
+        recommendation = decide(self.database.study(study_id), self.files, task)
+        self.database.set_recommendation(study_id, recommendation.to_json())
+        self.database.set_study_message(study_id, "exporting the recommended module", seconds=clock.seconds)
+        self._export_recommended(study_id, task)
+        self.database.set_study_state(study_id, State.COMPLETE, message="", seconds=clock.seconds)
+        return self.database.study(study_id)
+
+    def _export_recommended(self, study_id: int, task: Task) -> None:
+        study = self.database.study(study_id)
+        assert study.recommendation is not None
+        if study.recommendation["trial"] is None and study.recommendation["method"] != "linear_probe":
+            return  # a text baseline won: there is no module to export
+        self._export(study, task, self.files.folder / "exports" / f"study-{study_id}", trial=None)
+
+    def _fail(self, study_id: int, message: str) -> None:
+        self.database.fail_running_trials(study_id, message)
+        self.database.set_study_state(study_id, State.FAIL, message=message)
+
+    # --------------------------------------------------------------------------- looking up
+
+    def studies(self) -> list[Study]:
+        """All studies, the newest first, without their trials."""
+        return self.database.studies()
+
+    def study(self, name_or_id: str) -> Study:
+        """A study with everything in it.
+
+        Raises:
+            StorageError: if there is none, naming some that there are.
+        """
+        return self.database.find_study(name_or_id)
+
+    def result(self, study: Study) -> dict[str, Any]:
+        """The study as the JSON object that `--json` prints."""
+        return result(study)
+
+    # ---------------------------------------------------------------------------- exporting
+
+    def export(
+        self, name_or_id: str, folder: Path, *, trial: int | None = None, format: str = "native"
+    ) -> Export:
+        """Write a module as a folder, after checking that it reloads to the trained logits.
+
+        Without `trial` the recommended module is written.
+
+        Raises:
+            RequestError: if there is nothing to export, saying what there is.
+            ExportError: if the check fails or the folder is taken.
+        """
+        if format not in FORMATS:
+            raise RequestError(f"format {format!r} is unknown; formats: {', '.join(FORMATS)}")
+        study = self.study(name_or_id)
+        return self._export(
+            study, read_kept(self.files, StudySpec.from_json(study.spec)), folder, trial=trial
+        )
+
+    def _export(self, study: Study, task: Task, folder: Path, *, trial: int | None) -> Export:
+        chosen = module_to_export(study, self.files, trial)
+        spec = StudySpec.from_json(study.spec)
+        backbone = load_backbone(spec.backbone, dtype="fp32")
+        module = module_from_bytes(chosen.module)
+        max_length = prepare(task, backbone).max_length
+        facts = {
+            "study": study.name,
+            **chosen.facts,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        difference = write_export(folder, module, backbone, task, max_length, chosen.logits, facts)
+        export = Export(
+            trial=chosen.trial,
+            baseline=chosen.baseline,
+            format="native",
+            folder=str(folder.resolve()),
+            difference=difference,
+            created=datetime.now(UTC),
+        )
+        self.database.add_export(study.id, export)
+        return export
+
+
+def runner_of(name: str) -> Runner:
+    """The runner with a name; Ray is imported only when it is used."""
+    if name == "local":
+        return LocalRunner()
+    from selector.runners.ray import RayRunner  # importing Ray takes over a second
+
+    return RayRunner()

@@ -1,0 +1,200 @@
+"""What a worker does with a job: train a bracket rung by rung, or score the baselines."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+import trainers.methods  # noqa: F401  (registers the methods)
+from selector.halving import Standing, keep
+from selector.jobs import BaselineResult, Baselines, Bench, Bracket, Entry, Job, Outcome, Result, Rung
+from storage.records import State
+from trainers.backbone import Backbone
+from trainers.backbone import load as load_backbone
+from trainers.baselines import BaselineScores, majority, tfidf_logistic_regression
+from trainers.cost import cost_of
+from trainers.export import Module
+from trainers.fidelity import Fidelity, Report
+from trainers.method import METHODS, MethodConfig
+from trainers.methods.linear_probe import LinearProbeConfig
+from trainers.probe import linear_probe
+from trainers.stack import Candidate
+from trainers.train import Data, Training, prepare
+from trainers.train import start as start_training
+
+MAX_STACK = 8
+"""Candidates in one stack. On a CPU larger stacks gain nothing and fall out of its cache (performance.md)."""
+
+
+class Worker:
+    """A resident backbone with the tokenised task; it works off one job after another."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.backbone: Backbone = load_backbone(bench.backbone, dtype=bench.dtype, device=bench.device)
+        self.data: Data = prepare(bench.task, self.backbone)
+
+    def perform(self, job: Job) -> Iterator[Result]:
+        """The results of a job, each as soon as it is there."""
+        if isinstance(job, Bracket):
+            yield from _train(job, self.backbone, self.data)
+        else:
+            yield from _score_baselines(job, self.bench, self.backbone, self.data)
+
+
+# ------------------------------------------------------------------------------------ brackets
+
+
+def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
+    groups = [_Group(entries, bracket, backbone, data) for entries in _stacks(bracket.entries)]
+    for rung, epochs in enumerate(bracket.rungs):
+        reports = {number: report for group in groups for number, report in group.advance(epochs).items()}
+        failed = {number: text for group in groups for number, text in group.take_failures().items()}
+        failed |= {n: _diverged(r) for n, r in reports.items() if not math.isfinite(r.train_loss)}
+        last = rung == len(bracket.rungs) - 1
+        kept = _kept(bracket, rung, {n: r for n, r in reports.items() if n not in failed})
+        late = bracket.deadline is not None and time.time() > bracket.deadline
+        outcomes = [
+            Outcome(number=n, state=State.FAIL, report=reports.get(n), message=m) for n, m in failed.items()
+        ]
+        for group in groups:
+            alive = [n for n in group.numbers if n not in failed]
+            outcomes += [
+                group.complete(n, reports[n], test=bracket.final)
+                if last
+                else _ongoing(n, reports[n], going_on=n in kept and not late, late=late)
+                for n in alive
+            ]
+            group.retain([] if last or late else [n for n in alive if n in kept])
+        groups = [group for group in groups if group.numbers]
+        yield Rung(bracket=bracket.number, rung=rung, outcomes=tuple(outcomes))
+        if not groups:
+            return
+
+
+def _stacks(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entries that may share a stack, at most `MAX_STACK` together, the largest side by side."""
+    alike: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in entries:
+        alike.setdefault(_config(entry).stack_key, []).append(entry)
+    return [group[i : i + MAX_STACK] for group in alike.values() for i in range(0, len(group), MAX_STACK)]
+
+
+def _config(entry: Entry) -> MethodConfig:
+    return METHODS[entry.method].from_values(entry.values)
+
+
+def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
+    if bracket.final:
+        return set(reports)
+    methods = {entry.number: entry.method for entry in bracket.entries}
+    standings = [
+        Standing(number=n, method=methods[n], score=r.metrics[bracket.metric], cost=r.seconds)
+        for n, r in reports.items()
+    ]
+    return keep(rung, standings, len(bracket.rungs))
+
+
+def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outcome:
+    if going_on:
+        return Outcome(number=number, state=State.RUNNING, report=report)
+    message = "stopped when the budget ended" if late else ""
+    return Outcome(number=number, state=State.PRUNED, report=report, message=message)
+
+
+def _diverged(report: Report) -> str:
+    return f"training diverged: the loss is {report.train_loss} after {report.epochs} epochs"
+
+
+class _Group:
+    """One stack of a bracket; when it raises, its trials fail and the others go on."""
+
+    def __init__(self, entries: Sequence[Entry], bracket: Bracket, backbone: Backbone, data: Data) -> None:
+        self.numbers = [entry.number for entry in entries]
+        self._failures: dict[int, str] = {}
+        self._training: Training | None = None
+        candidates = [Candidate(_config(entry), entry.seed) for entry in entries]
+        try:
+            epochs = bracket.rungs[-1]
+            self._training = start_training(
+                backbone, data, candidates, epochs=epochs, seed=bracket.order_seed
+            )
+        except (RuntimeError, ValueError, MemoryError) as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        self._failures = dict.fromkeys(self.numbers, text)
+
+    def advance(self, epochs: int) -> dict[int, Report]:
+        if self._training is None:
+            return {}
+        try:
+            reports = self._training.advance(Fidelity(epochs=epochs))
+        except (RuntimeError, ValueError, MemoryError) as error:
+            self._fail(error)
+            return {}
+        return dict(zip(self.numbers, reports, strict=True))
+
+    def take_failures(self) -> dict[int, str]:
+        failures, self._failures = self._failures, {}
+        return failures
+
+    def retain(self, numbers: Sequence[int]) -> None:
+        if self._training is not None and numbers and list(numbers) != self.numbers:
+            self._training.select([self.numbers.index(n) for n in numbers])
+        self.numbers = list(numbers)
+
+    def complete(self, number: int, report: Report, *, test: bool) -> Outcome:
+        training = self._training
+        assert training is not None
+        i = self.numbers.index(number)
+        candidate = training.stack.candidates[i]
+        return Outcome(
+            number=number,
+            state=State.COMPLETE,
+            report=report,
+            module=Module(candidate.config, candidate.seed, training.stack.states()[i]).to_bytes(),
+            validation_logits=training.logits[i],
+            test_logits=training.test_logits()[i] if test else None,
+        )
+
+
+# ----------------------------------------------------------------------------------- baselines
+
+
+def _score_baselines(
+    job: Baselines, bench: Bench, backbone: Backbone, data: Data
+) -> Iterator[BaselineResult]:
+    yield _text_baseline(majority(bench.task))
+    yield _text_baseline(tfidf_logistic_regression(bench.task, job.seed))
+    with torch.no_grad():
+        probe = linear_probe(backbone, data, job.metric)
+    config = LinearProbeConfig()
+    cost = cost_of(config, backbone.sites, data.classes, backbone.hidden_size)
+    yield BaselineResult(
+        name=config.name,
+        config={"strength": probe.strength},
+        validation_logits=np.asarray(probe.validation_logits),
+        test_logits=np.asarray(probe.test_logits),
+        trainable_parameters=cost.trainable_parameters,
+        stored_bytes=cost.stored_bytes,
+        seconds=probe.seconds,
+        module=Module(config, job.seed, probe.state).to_bytes(),
+    )
+
+
+def _text_baseline(scores: BaselineScores) -> BaselineResult:
+    return BaselineResult(
+        name=scores.name,
+        config=scores.config,
+        validation_logits=scores.validation_logits,
+        test_logits=scores.test_logits,
+        trainable_parameters=scores.trainable_parameters,
+        stored_bytes=scores.stored_bytes,
+        seconds=scores.seconds,
+    )

@@ -1,0 +1,44 @@
+"""Shared by all tests: settings and tiny backbones."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+)
+
+from selector.environment import prepare  # noqa: E402
+
+prepare()
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from tiny import SIZES, make_backbone  # noqa: E402
+
+from trainers.backbone import Backbone, load  # noqa: E402
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", params=sorted(SIZES))
+def any_backbone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """A tiny fp32 backbone of each supported family."""
+    return load(str(make_backbone(tmp_path_factory.mktemp(request.param), request.param)), dtype="fp32")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny BERT."""
+    return make_backbone(tmp_path_factory.mktemp("tiny-bert"), "bert")
+
+
+@pytest.fixture(scope="session")
+def backbone(tiny_folder: Path) -> Backbone:
+    """A tiny BERT in fp32."""
+    return load(str(tiny_folder), dtype="fp32")
