@@ -106,14 +106,15 @@ def search(
     )
     checked = check_request(given, spec)
     service = Service(database)
-    queued = context.info_name == "submit"
-    study = service.submit(given, spec, checked, name=name, queued=queued)
-    if queued:
-        _tell_queued(study, as_json)
+    if context.info_name == "submit":
+        _tell_queued(service.submit(given, spec, checked, name=name), as_json)
         return
     from selector.progress import show_progress
+    from selector.worker import kept_alive, worker_name
 
-    with show_progress(service.database, study.id, err):
+    worker = worker_name()
+    study = service.submit(given, spec, checked, name=name, worker=worker)
+    with kept_alive(service.database, study.id, worker), show_progress(service.database, study.id, err):
         study = service.run(study.id, checked)
     _print_study(study, database, as_json)
 
@@ -135,10 +136,10 @@ def demo(
     if not file.is_file():
         _refuse(f"{file} is not here; run the demo in Peltier's source folder")
     out.print(
-        f"peltier search {file} --epochs 8 --trials 12 --runner {runner} --database {database}\n",
+        f"peltier search {file} --epochs 6 --trials 12 --runner {runner} --database {database}\n",
         highlight=False,
     )
-    search(context, file, epochs=8, trials=12, runner=runner, database=database)
+    search(context, file, epochs=6, trials=12, runner=runner, database=database)
 
 
 @app.command()
@@ -170,12 +171,12 @@ def run(study: Annotated[int, typer.Argument()], database: Database = DATABASE) 
 def studies(database: Database = DATABASE, as_json: Json = False) -> None:
     """List the studies."""
     from selector.display import studies_table
-    from selector.lookup import summaries
+    from selector.report import summary
     from storage.database import open_database
 
     found = open_database(database).studies()
     if as_json:
-        print(json.dumps({"studies": summaries(found)}, ensure_ascii=False))
+        print(json.dumps({"studies": [summary(study) for study in found]}, ensure_ascii=False))
     elif not found:
         out.print("no studies yet; start one with: peltier search TRAIN", highlight=False)
     else:

@@ -205,7 +205,24 @@ class Search:
 
     def _record_rung(self, rung: Rung) -> None:
         trials = [self._after(rung.rung, outcome) for outcome in rung.outcomes]
-        self._database.record_rung(self._id, trials)
+        measured = {o.number: t.reports[-1] for o, t in zip(rung.outcomes, trials, strict=True) if o.report}
+        complete = [trial for trial in trials if trial.state is State.COMPLETE]
+        others = [trial for trial in trials if trial.state is not State.COMPLETE]
+        self._database.record_rung(
+            self._id,
+            measured,
+            {trial.number: trial.state for trial in others},
+            {trial.number: trial.message for trial in others if trial.message},
+        )
+        for trial in complete:
+            self._database.finish_trial(
+                self._id,
+                trial.number,
+                State.COMPLETE,
+                test=trial.test,
+                module_file=trial.module_file,
+                predictions_file=trial.predictions_file,
+            )
         self._trials.update({trial.number: trial for trial in trials})
 
     def _after(self, rung: int, outcome: Outcome) -> Trial:
@@ -237,9 +254,9 @@ class Search:
             return
         left = [self._trials[e.number] for e in job.entries if self._trials[e.number].state is State.RUNNING]
         message = failure or "the worker gave no result"
-        failed = [replace(trial, state=State.FAIL, message=message) for trial in left]
-        self._database.record_rung(self._id, failed)
-        self._trials.update({trial.number: trial for trial in failed})
+        for trial in left:
+            self._database.finish_trial(self._id, trial.number, State.FAIL, message=message)
+            self._trials[trial.number] = replace(trial, state=State.FAIL, message=message)
 
     def _tell_progress(self) -> None:
         searched = self._searched()
@@ -251,7 +268,7 @@ class Search:
             ]
             done = sum(t.state is State.COMPLETE for t in repeats)
             text = f"repeating finalists with fresh seeds: {done} of {len(repeats)} trainings done"
-        self._database.set_study_message(self._id, text, seconds=self._clock.seconds)
+        self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
 
 
 def _whole_training(trials: Sequence[Trial], epochs: int) -> float:

@@ -76,18 +76,17 @@ class Service:
     # ------------------------------------------------------------------------------- asking
 
     def submit(
-        self, given: DataFiles, spec: StudySpec, task: Task, *, name: str | None = None, queued: bool = True
+        self, given: DataFiles, spec: StudySpec, task: Task, *, name: str | None = None, worker: str | None = None
     ) -> Study:
-        """Store a checked request: in the queue, or about to be run by the caller.
+        """Store a checked request: in the queue, or as the study that `worker` is about to run.
 
         Raises:
             RequestError: if the name is taken or is no name.
         """
         kept = keep(self.files, given)
         spec = replace(spec, **kept)
-        state = State.WAITING if queued else State.RUNNING
         chosen = self._free_name(Path(spec.train.name).stem) if name is None else self._checked_name(name)
-        return self.database.create_study(chosen, spec.to_json(), task.summary(), state=state)
+        return self.database.create_study(chosen, spec.to_json(), task.summary(), worker)
 
     def _checked_name(self, name: str) -> str:
         if not NAME.fullmatch(name):
@@ -137,16 +136,19 @@ class Service:
             return cost_of(config, sketch.sites, len(task.labels), sketch.hidden_size)
 
         clock = Clock(spec.budget_seconds)
-        self.database.set_study_state(study_id, State.RUNNING, message="starting the workers")
+        self._tell(study_id, "starting the workers", clock)
         search = Search(self.database, self.files, study_id, task, methods, cost, clock)
         runner_of(spec.runner).run(search, Bench(study=study_id, task=task, backbone=spec.backbone))
-        self.database.set_study_message(study_id, "comparing the finalists", seconds=clock.seconds)
+        self._tell(study_id, "comparing the finalists", clock)
         recommendation = decide(self.database.study(study_id), self.files, task)
         self.database.set_recommendation(study_id, recommendation.to_json())
-        self.database.set_study_message(study_id, "exporting the recommended module", seconds=clock.seconds)
+        self._tell(study_id, "exporting the recommended module", clock)
         self._export_recommended(study_id, task)
         self.database.set_study_state(study_id, State.COMPLETE, message="", seconds=clock.seconds)
         return self.database.study(study_id)
+
+    def _tell(self, study_id: int, message: str, clock: Clock) -> None:
+        self.database.set_study_state(study_id, State.RUNNING, message=message, seconds=clock.seconds)
 
     def _export_recommended(self, study_id: int, task: Task) -> None:
         study = self.database.study(study_id)

@@ -78,11 +78,18 @@ def interval(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """The mean over seeds and an interval over examples and seeds; `predictions` is `[seeds, rows]`."""
+    """The mean over seeds and an interval over examples and seeds; `predictions` is `[seeds, rows]`.
+
+    Where no resampling changes the score (all rows right), the bootstrap is blind to what it
+    has not seen; the slack is then Clopper and Pearson's, `1 - ((1 - level) / 2) ** (1 / rows)`.
+    """
     sample = _Sample.of(metric, predictions, labels, classes, draws, seed)
-    resampled = np.clip(_spread(sample.mean, [sample], seed), LOWEST.get(metric, 0.0), 1.0)
-    low, high = _ends(resampled, level)
-    return Interval(sample.mean, low, high, seeds=len(predictions))
+    low, high = _ends(_spread(sample.mean, [sample], seed), level)
+    if not sample.changes.any():
+        slack = 1 - ((1 - level) / 2) ** (1 / len(labels))
+        low, high = low - slack, high + slack
+    lowest = LOWEST.get(metric, 0.0)
+    return Interval(sample.mean, max(lowest, low), min(1.0, high), seeds=len(predictions))
 
 
 def paired_difference(

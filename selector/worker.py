@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from storage.database import Database
 from storage.records import State, Study
@@ -27,7 +29,7 @@ def work(
     Ray starts afresh. The database's URL travels in the environment, not on the
     command line, where other users could read its password.
     """
-    name = f"{socket.gethostname()}-{os.getpid()}"
+    name = worker_name()
     done = 0
     while True:
         study = database.claim_study(name, lease_seconds=LEASE_SECONDS)
@@ -41,6 +43,29 @@ def work(
         finished = database.study(study.id)
         tell(f"study {study.name}: {finished.state}{': ' + finished.message if finished.message else ''}")
         done += 1
+
+
+def worker_name() -> str:
+    """A name that no other running process has."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+@contextmanager
+def kept_alive(database: Database, study_id: int, name: str) -> Iterator[None]:
+    """Renew the lease of a study that this process runs itself, until the block ends."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_SECONDS) and database.heartbeat(study_id, name):
+            pass
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _run(database: Database, url: str, study: Study, name: str) -> None:

@@ -90,5 +90,6 @@ def _postgresql(url: URL, **options: Any) -> Engine:
         return create_engine(url, connect_args=arguments, **options)
     except ImportError:
         raise StorageError(
-            f"{shown(url)}: the PostgreSQL driver psycopg is not installed; run pip install 'peltier[postgres]'"
+            f"{shown(url)}: the PostgreSQL driver psycopg is not installed; "
+            "run pip install 'peltier[postgres]'"
         ) from None

@@ -17,6 +17,7 @@ from storage.tables import Base
 from storage.urls import shown
 
 VERSION_TABLE = "peltier_alembic_version"
+"""Optuna and others own `alembic_version`."""
 LOCK = 0x50454C54
 """Any number that no other program locks in the same PostgreSQL database; these are the letters PELT."""
 

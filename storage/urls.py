@@ -41,8 +41,8 @@ def database_url(text: str) -> URL:
 
 
 def shown(url: URL) -> str:
-    """The URL for people: no password and no query, which may hold one, too."""
-    return url.set(password=None, query={}).render_as_string()
+    """The URL for people: *** for the password, and no query, which may hold one, too."""
+    return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
 
 
 def without_password(text: str, url: URL) -> str:

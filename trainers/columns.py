@@ -94,7 +94,7 @@ def check_given(
     label: str | None,
     kind: str | None,
 ) -> None:
-    """Refuse an unknown kind, a column that is not in the file or is given twice, and a pair for a single text."""
+    """Refuse an unknown kind, a column that is missing or given twice, and a second text for a single one."""
     if kind is not None and kind not in KINDS:
         raise TaskError(f"the task {quoted(kind)} is unknown; choose --task from {listed(KINDS)}")
     given = {"--text": text, "--text-pair": text_pair, "--label": label}

@@ -13,7 +13,7 @@ import pyarrow.csv
 from trainers.source import MOST_LISTED, Source, TaskError, listed, quoted
 
 DELIMITERS = ",;\t|"
-# A row must fit in a block, so this is also the longest row; a whole file is never in memory.
+# A row may begin in one block and end in the next, so rows up to this size are always read.
 BLOCK_BYTES = 16 << 20
 HEADER_BYTES = 1 << 20
 LINE = re.compile(rb'(?:[^"\r\n]|"[^"]*")*')
@@ -22,7 +22,7 @@ END = "\0end"
 
 
 class WithEnd:
-    """A stream with a last row of END cells; where a quote was never closed, that row is swallowed with the rest."""
+    """A stream with a last row of END cells, which a quote that is never closed swallows with the rest."""
 
     def __init__(self, stream: BinaryIO, end: bytes) -> None:
         self.stream, self.end, self.closed = stream, end, False
@@ -71,7 +71,7 @@ def read_delimited(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]
     """The wanted columns as strings; a field that is empty and not quoted is None.
 
     Raises:
-        TaskError: if a row has more or fewer fields than the header, a quote is never closed, or a row is longer
+        TaskError: if a row has not as many fields as the header, a quote is never closed, or a row is longer
             than a block.
     """
     names, delimiter, offset = header(source)
@@ -121,8 +121,8 @@ def check_rows(source: Source, column: Sequence[Any], ragged: Sequence[tuple[int
     """Refuse a file whose quotes do not close, and rows of another width than the header."""
     if not column or column[-1] != END:
         raise TaskError(
-            f"a quote in {source.name} is never closed: it opens in or before row {max(len(column), 1):,} and "
-            f'swallows the rest of the file; close it, or double it ("") where it is part of the text'
+            f"a quote in {source.name} is never closed: it opens in or before row {max(len(column), 1):,} "
+            f'and swallows the rest of the file; close it, or double it ("") where it is part of the text'
         )
     if ragged:
         row, fields = ragged[0]

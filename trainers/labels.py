@@ -29,16 +29,16 @@ def label_names(file: str, column: str, rows: Sequence[str], *, numbers_are_clas
         )
     if len(found) == len(rows) or len(found) > MAX_LABELS:
         raise TaskError(
-            f"{where} has {len(found):,} different labels in {len(rows):,} rows; classification needs rows that "
-            f"share a label and at most {MAX_LABELS:,} labels. Is it an id, a text or a number? Name another "
-            f"column with --label"
+            f"{where} has {len(found):,} different labels in {len(rows):,} rows; classification needs rows "
+            f"that share a label and at most {MAX_LABELS:,} labels. Is it an id, a text or a number? "
+            f"Name another column with --label"
         )
     fraction = next((label for label in sorted(found) if numbers.get(label, 0.0) % 1), None)
     if len(numbers) == len(found) and fraction is not None and not numbers_are_classes:
         raise TaskError(
-            f"{where} holds fractions such as {quoted(fraction)}, and predicting a number is not possible yet; "
-            f"pass --task classification (or pair-classification) to take each value as a class, or name "
-            f"another column with --label"
+            f"{where} holds fractions such as {quoted(fraction)}, and predicting a number is not possible "
+            f"yet; pass --task classification (or pair-classification) to take each value as a class, or "
+            f"name another column with --label"
         )
     if len(numbers) == len(found):
         return tuple(sorted(found, key=lambda label: (numbers[label], label)))
@@ -66,6 +66,7 @@ def label_indices(file: str, rows: Sequence[str], labels: Sequence[str]) -> NDAr
         raise TaskError(
             f"{file} has {len(unknown):,} labels that never occur in the training file "
             f"({listed(map(quoted, unknown), MOST_LISTED)}; {count:,} rows); known are "
-            f"{listed(map(quoted, labels), MOST_LISTED)}. Add training rows of them, or drop or rename these rows"
+            f"{listed(map(quoted, labels), MOST_LISTED)}. Add training rows of them, or drop or "
+            f"rename these rows"
         )
     return np.array([index[label] for label in rows], dtype=np.int64)

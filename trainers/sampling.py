@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 
 HELD_OUT_SHARE = 0.2
-# UniPELT's low-resource protocol: K training rows, and the next 1,000 as validation (Mao et al. 2022, sec. 4.1).
+# UniPELT's low-resource protocol (Mao et al. 2022): K training rows, and the next 1,000 as validation.
 MOST_VALIDATION_ROWS = 1000
 
 
@@ -58,11 +58,11 @@ def quotas(counts: Rows) -> Rows:
     order = np.argsort(-(exact - owed), kind="stable")
     order = order[counts[order] - owed[order] > 1]
     owed[order[: total - int(owed.sum())]] += 1
-    return owed
+    return np.asarray(owed)
 
 
 def draw_rows(labels: Rows, count: int, classes: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """`count` rows of the seeded shuffle in which every label occurs, and the remaining rows in shuffled order.
+    """`count` rows of the seeded shuffle in which every label occurs, and the other rows in shuffled order.
 
     A label that the first `count` rows miss takes the place of the last drawn row whose label occurs more
     than once; that row goes to where the new one stood. `count` must be at least the number of labels.

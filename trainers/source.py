@@ -85,7 +85,7 @@ def source_of_stream(stream: BinaryIO) -> Source:
 
 
 def check_text(source: Source) -> None:
-    """Refuse an empty file and the first byte that is not UTF-8 or is NUL, by line; memory stays at one chunk."""
+    """Refuse an empty file, and one with a byte that is NUL or not UTF-8; holds one chunk at a time."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     lines, blank = 1, True
     with source.open() as stream:

@@ -67,19 +67,20 @@ def held_out(
     """
     train = splits["train"]
     counts = np.bincount(train.labels, minlength=len(labels))
-    single = [quoted(labels[label]) for label in np.flatnonzero(counts == 1)]
+    single = [quoted(label) for label, count in zip(labels, counts, strict=True) if count == 1]
     # a label that another split has already taken from may be down to one row: it keeps that
     if single and origin["train"] == "given":
         raise TaskError(
-            f"{len(single):,} of {len(labels):,} labels have a single row in {file} ({listed(single, MOST_LISTED)}), "
-            f"so no {name} split can be made; pass --{name}, add rows, or drop these labels"
+            f"{len(single):,} of {len(labels):,} labels have a single row in {file} "
+            f"({listed(single, MOST_LISTED)}), so no {name} split can be made; pass --{name}, "
+            f"add rows, or drop these labels"
         )
     keys = group_keys(train.texts, train.pairs)
     kept, chosen = hold_out(keys, train.labels, len(labels), np.random.default_rng([seed, stream]))
     if not len(chosen):
         raise TaskError(
-            f"no {name} split can be made from {len(train):,} rows of {file}: they are too few, or too many have "
-            f"the same text; add rows, or pass --{name}"
+            f"no {name} split can be made from {len(train):,} rows of {file}: they are too few, or too many "
+            f"have the same text; add rows, or pass --{name}"
         )
     whole = file if origin["train"] == "given" else f"the other rows of {file}"
     splits[name], splits["train"] = train.take(chosen), train.take(kept)
@@ -90,12 +91,12 @@ def held_out(
 def draw(
     splits: dict[str, Split], origin: dict[str, str], labels: Sequence[str], train_rows: int, seed: int
 ) -> None:
-    """Cut the training split to `train_rows`; the rows that follow become the validation where none is given."""
+    """Cut the training split to `train_rows`; those that follow become the validation where none is given."""
     train = splits["train"]
     if not len(labels) <= train_rows <= len(train):
         raise TaskError(
-            f"--train-rows is {train_rows:,}, but there are {len(labels):,} labels and {len(train):,} rows to "
-            f"train on; give a number from {len(labels):,} to {len(train):,}"
+            f"--train-rows is {train_rows:,}, but there are {len(labels):,} labels and {len(train):,} rows "
+            f"to train on; give a number from {len(labels):,} to {len(train):,}"
         )
     rng = np.random.default_rng([seed, ROWS_STREAM])
     drawn, rest = draw_rows(train.labels, train_rows, len(labels), rng)

@@ -153,12 +153,13 @@ class JobSearcher(Searcher):  # type: ignore[misc]
 
 
 def _start(cpus: int) -> None:
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed job is told by its trial, in one line
     ray.init(
         address="local",  # without it Ray would join whatever cluster runs on this machine
         num_cpus=cpus,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
-        logging_level="ERROR",
+        logging_level="CRITICAL",
         log_to_driver=False,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from alembic import context
 
+from storage.migrating import VERSION_TABLE
 from storage.tables import Base
 
 
@@ -17,8 +18,7 @@ def include_name(name: str | None, kind: str, parents: Any) -> bool:
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Base.metadata,
-    # Optuna and others own `alembic_version`.
-    version_table="peltier_alembic_version",
+    version_table=VERSION_TABLE,
     include_name=include_name,
     # SQLite cannot alter a table: a migration copies it.
     render_as_batch=True,

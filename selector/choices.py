@@ -1,0 +1,26 @@
+"""What a request can choose from; a form shows it before anything is checked."""
+
+from __future__ import annotations
+
+from selector.service import methods_of
+from selector.study import DataFile, StudySpec
+from trainers.backbone import default_reference
+from trainers.metrics import METRICS
+from trainers.task import KINDS
+
+__all__ = ["KINDS", "METRICS", "default_backbone", "method_names"]
+
+
+def default_backbone() -> str:
+    """The packaged backbone; empty when it is not installed."""
+    return default_reference() or ""
+
+
+def method_names(backbone: str) -> tuple[list[str], list[str]]:
+    """The methods that can be searched on a backbone, and why others cannot.
+
+    Raises:
+        BackboneError: if the backbone cannot be used.
+    """
+    methods, reasons = methods_of(StudySpec(train=DataFile(name=""), backbone=backbone))
+    return [method.name for method in methods], reasons

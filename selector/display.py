@@ -1,0 +1,98 @@
+"""A study on a terminal: pure functions from records to rich tables and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from selector.leaderboard import Row, leaderboard
+from storage.records import Study
+
+BASELINE_NAMES = {
+    "majority": "majority class",
+    "tfidf_logistic_regression": "TF-IDF + logistic regression",
+    "linear_probe": "linear probe",
+}
+
+
+def print_study(study: Study, database: str, console: Console) -> None:
+    """Everything that a person wants to know of a study."""
+    task = study.task
+    rows = ", ".join(f"{count} {split}" for split, count in task["rows"].items())
+    console.print(f"{study.name}: {task['kind']}, {len(task['labels'])} labels, {rows} rows", **_PLAIN)
+    if study.baselines:
+        console.print(baselines_table(study))
+    if study.trials:
+        console.print(leaderboard_table(study))
+    if study.recommendation is not None:
+        _print_recommendation(study, study.recommendation, console)
+    elif study.message:
+        console.print(f"{study.state}: {study.message}", **_PLAIN)
+    if study.exports:
+        export = study.exports[-1]
+        console.print(f"\nexport: {export.folder}", **_PLAIN)
+        console.print(f"predict: peltier predict {export.folder} INPUT", **_PLAIN)
+    option = "" if database == "sqlite:///peltier.db" else " --database URL"
+    console.print(f"dashboard: peltier dashboard{option}", **_PLAIN)
+
+
+_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+
+def baselines_table(study: Study) -> Table:
+    """The baselines with their validation and test scores."""
+    metric = study.task["metric"]
+    table = Table("baseline", f"validation {metric}", f"test {metric}", title="baselines", title_justify="left")
+    for baseline in study.baselines:
+        name = BASELINE_NAMES.get(baseline.name, baseline.name)
+        table.add_row(name, f"{baseline.validation[metric]:.3f}", f"{baseline.test[metric]:.3f}")
+    return table
+
+
+def leaderboard_table(study: Study, rows: int | None = None) -> Table:
+    """The trials of the search, the best first."""
+    metric = study.task["metric"]
+    columns = ("trial", "method", "configuration", "state", "epochs", f"validation {metric}", "parameters")
+    table = Table(*columns, title="configurations tried", title_justify="left")
+    for row in leaderboard(study)[:rows]:
+        table.add_row(*_cells(row))
+    return table
+
+
+def _cells(row: Row) -> Sequence[str]:
+    score = "" if row.validation is None else f"{row.validation:.3f}"
+    parameters = "" if row.trainable_parameters is None else f"{row.trainable_parameters:,}"
+    return str(row.number), row.method, row.config, str(row.state).lower(), str(row.epochs), score, parameters
+
+
+def _print_recommendation(study: Study, recommendation: Mapping[str, Any], console: Console) -> None:
+    metric = study.task["metric"]
+    trial = "" if recommendation["trial"] is None else f" (trial {recommendation['trial']})"
+    console.print(f"\nrecommended: {recommendation['method']}{trial}", style="bold", **_PLAIN)
+    console.print(recommendation["reason"], **_PLAIN)
+    for split in ("validation", "test"):
+        found = recommendation[split]
+        console.print(
+            f"{split} {metric}: {found['mean']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}, "
+            f"{found['seeds']} seed{'s' if found['seeds'] > 1 else ''}",
+            **_PLAIN,
+        )
+    for other in recommendation["alternatives"]:
+        name = other["method"] if other["trial"] is None else f"{other['method']} (trial {other['trial']})"
+        console.print(
+            f"{other['why']}: {name}, validation {metric} {other['validation']['mean']:.3f}, "
+            f"{other['stored_bytes']:,} bytes",
+            **_PLAIN,
+        )
+
+
+def studies_table(studies: Sequence[Study]) -> Table:
+    """The list of studies, the newest first."""
+    table = Table("number", "study", "state", "started", "")
+    for study in studies:
+        started = study.created.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(str(study.id), study.name, str(study.state).lower(), started, study.message)
+    return table

@@ -1,0 +1,78 @@
+"""A study as the JSON object that `--json` prints: stable for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from storage.records import Baseline, Study, Trial
+
+
+def result(study: Study) -> dict[str, Any]:
+    """The whole study; `recommendation` is null until there is one."""
+    metric = study.task["metric"]
+    task = {key: study.task[key] for key in ("kind", "metric", "rows", "labels", "origin")}
+    return {
+        "study": study.name,
+        "state": str(study.state),
+        "message": study.message,
+        "task": task,
+        "backbone": study.spec["backbone"],
+        "baselines": [_baseline(baseline, metric) for baseline in study.baselines],
+        "trials": [_trial(trial, metric) for trial in study.trials if trial.repeat_of is None],
+        "finalists": [_finalist(trial, metric) for trial in study.trials if trial.repeat_of is not None],
+        "recommendation": study.recommendation,
+        "exports": [{"trial": e.trial, "format": e.format, "folder": e.folder} for e in study.exports],
+        "seconds": round(study.seconds, 1),
+    }
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """A study in one line of a list."""
+    return {
+        "id": study.id,
+        "study": study.name,
+        "state": str(study.state),
+        "created": study.created.isoformat(timespec="seconds"),
+        "seconds": round(study.seconds, 1),
+        "message": study.message,
+    }
+
+
+def _baseline(baseline: Baseline, metric: str) -> dict[str, Any]:
+    return {
+        "name": baseline.name,
+        "validation": baseline.validation[metric],
+        "test": baseline.test[metric],
+        "trainable_parameters": baseline.trainable_parameters,
+        "stored_bytes": baseline.stored_bytes,
+    }
+
+
+def _trial(trial: Trial, metric: str) -> dict[str, Any]:
+    return {
+        "number": trial.number,
+        "method": trial.method,
+        "config": dict(trial.config),
+        "state": str(trial.state),
+        "epochs": trial.epochs,
+        "validation": _score(trial, metric),
+        "trainable_parameters": trial.trainable_parameters,
+        "message": trial.message,
+    }
+
+
+def _finalist(trial: Trial, metric: str) -> dict[str, Any]:
+    return {
+        "repeats": trial.repeat_of,
+        "seed": trial.seed,
+        "state": str(trial.state),
+        "validation": _score(trial, metric),
+        "test": None if trial.test is None else trial.test[metric],
+    }
+
+
+def _score(trial: Trial, metric: str) -> float | None:
+    scores: Mapping[str, float] = trial.reports[-1].metrics if trial.reports else {}
+    value = scores.get(metric)
+    return value if value is not None and value == value else None  # NaN is not JSON

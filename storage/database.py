@@ -1,0 +1,201 @@
+"""The SQL store: every method of `Database` is one transaction."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, final
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from storage import leases, reading, trials, writing
+from storage.engines import for_reading, for_writing, open_engine, storage_error
+from storage.migrating import migrate
+from storage.records import Baseline, Export, Report, State, Study, Trial
+from storage.urls import database_url, shown
+
+
+def open_database(url: str) -> Database:
+    """The database at the URL, made or brought to the newest schema first.
+
+    Raises:
+        StorageError: if it cannot be opened; the message never shows a password.
+    """
+    parsed = database_url(url)
+    try:
+        migrate(parsed)
+    except DBAPIError as error:
+        raise storage_error(parsed, error) from None
+    return Database(parsed)
+
+
+@final
+class Database:
+    """Studies in SQLite or PostgreSQL; threads and processes may share it, each process opens its own.
+
+    Every method raises StorageError when the database refuses (server gone, disk full).
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._engine = open_engine(url)
+        self.close = weakref.finalize(self, self._engine.dispose)
+        """Give all connections back; happens by itself when the database is forgotten."""
+
+    def __repr__(self) -> str:
+        return f"<Database {shown(self._url)}>"
+
+    def create_study(
+        self, name: str, spec: Mapping[str, Any], task: Mapping[str, Any], worker: str | None = None
+    ) -> Study:
+        """A new study: WAITING for any worker, or RUNNING when `worker` has it from the start.
+
+        Raises:
+            StorageError: if a study of this name exists, or it is no name.
+        """
+        with self._write() as session:
+            return reading.study(session, writing.create_study(session, name, spec, task, worker))
+
+    def find_study(self, name_or_id: str) -> Study:
+        """The study of this name, else of this id; StorageError lists others when there is none."""
+        with self._read() as session:
+            return reading.find_study(session, name_or_id)
+
+    def study(self, study_id: int) -> Study:
+        """The study with its trials, reports, baselines and exports, all as of one moment."""
+        with self._read() as session:
+            return reading.study(session, study_id)
+
+    def studies(self) -> list[Study]:
+        """All studies, newest first, without trials, baselines and exports."""
+        with self._read() as session:
+            return reading.studies(session)
+
+    def trial_counts(self) -> dict[int, dict[State, int]]:
+        """Study id -> state -> number of trials, for a list of studies; only what is there has a key."""
+        with self._read() as session:
+            return reading.trial_counts(session)
+
+    def add_trials(self, study_id: int, new: Sequence[Trial]) -> None:
+        """Add trials as they are; StorageError if a number is taken."""
+        with self._write() as session:
+            trials.add_trials(session, study_id, new)
+
+    def start_trials(self, study_id: int, numbers: Iterable[int], bracket: int) -> None:
+        """Mark trials as RUNNING in a bracket; StorageError if one is unknown or finished."""
+        with self._write() as session:
+            trials.start_trials(session, study_id, numbers, bracket)
+
+    def record_rung(
+        self,
+        study_id: int,
+        reports: Mapping[int, Report],
+        states: Mapping[int, State],
+        messages: Mapping[int, str] | None = None,
+    ) -> None:
+        """Keep one rung of a bracket: trial number -> report, new state, message; all of it or nothing.
+
+        Raises:
+            StorageError: if a trial is unknown, finished, or has a report of this rung.
+        """
+        with self._write() as session:
+            trials.record_rung(session, study_id, reports, states, messages or {})
+
+    def finish_trial(
+        self,
+        study_id: int,
+        number: int,
+        state: State,
+        message: str | None = None,
+        test: Mapping[str, float] | None = None,
+        module_file: str | None = None,
+        predictions_file: str | None = None,
+        trainable_parameters: int | None = None,
+        stored_bytes: int | None = None,
+    ) -> None:
+        """Finish a trial as COMPLETE, PRUNED or FAIL; what is None stays as it was.
+
+        Raises:
+            StorageError: if the trial is unknown or finished: a finished trial never changes.
+        """
+        found = {
+            "message": message,
+            "test": None if test is None else writing.numbers(test),
+            "module_file": module_file,
+            "predictions_file": predictions_file,
+            "trainable_parameters": trainable_parameters,
+            "stored_bytes": stored_bytes,
+        }
+        with self._write() as session:
+            trials.finish_trial(session, study_id, number, state, found)
+
+    def fail_running_trials(self, study_id: int, message: str) -> list[int]:
+        """After a crash: every WAITING or RUNNING trial becomes FAIL; returns their numbers."""
+        with self._write() as session:
+            return trials.fail_running_trials(session, study_id, message)
+
+    def add_baseline(self, study_id: int, baseline: Baseline) -> None:
+        """Keep one baseline; StorageError if the study has one of this name."""
+        with self._write() as session:
+            writing.add_baseline(session, study_id, baseline)
+
+    def set_recommendation(self, study_id: int, recommendation: Mapping[str, Any]) -> None:
+        """Keep the study's recommendation in place of an earlier one."""
+        with self._write() as session:
+            writing.set_recommendation(session, study_id, recommendation)
+
+    def add_export(self, study_id: int, export: Export) -> None:
+        """Note a released export."""
+        with self._write() as session:
+            writing.add_export(session, study_id, export)
+
+    def set_study_state(
+        self, study_id: int, state: State, message: str | None = None, seconds: float | None = None
+    ) -> None:
+        """Set the state and the times that follow from it; None leaves the rest as it is."""
+        with self._write() as session:
+            writing.set_study_state(session, study_id, state, message, seconds)
+
+    def set_study_message(self, study_id: int, message: str) -> None:
+        """Say what the study is doing."""
+        with self._write() as session:
+            writing.set_study_message(session, study_id, message)
+
+    def claim_study(self, worker: str, lease_seconds: float = 30.0) -> Study | None:
+        """Take the oldest study that waits, or whose worker was silent for longer than the lease.
+
+        None when there is none. A study taken over still has the RUNNING trials of its last worker.
+        """
+        with self._write() as session:
+            study_id = leases.claim_study(session, worker, lease_seconds)
+            return None if study_id is None else reading.study(session, study_id)
+
+    def heartbeat(self, study_id: int, worker: str) -> bool:
+        """Renew the worker's lease; False when the study is no longer this worker's."""
+        with self._write() as session:
+            return leases.heartbeat(session, study_id, worker)
+
+    def release(self, study_id: int, worker: str) -> bool:
+        """Put the study back into the queue as WAITING; False when it is no longer this worker's."""
+        with self._write() as session:
+            return leases.release(session, study_id, worker)
+
+    @contextmanager
+    def _session(self, engine: Engine) -> Iterator[Session]:
+        try:
+            with Session(engine) as session, session.begin():
+                yield session
+        except (IntegrityError, DataError, ProgrammingError):
+            # Mistakes of this program, not of the database or the person: not to be hidden.
+            raise
+        except DBAPIError as error:
+            raise storage_error(self._url, error) from error
+
+    def _read(self) -> AbstractContextManager[Session]:
+        return self._session(for_reading(self._engine))
+
+    def _write(self) -> AbstractContextManager[Session]:
+        return self._session(for_writing(self._engine))
