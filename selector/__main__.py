@@ -151,9 +151,7 @@ def work(
     from selector.worker import work as run_queue
     from storage.database import open_database
 
-    err.print(
-        "waiting for studies; submit them with: peltier submit, or: peltier dashboard", highlight=False
-    )
+    err.print("waiting for studies; submit them with: peltier submit, or: peltier dashboard", highlight=False)
     run_queue(
         open_database(database), database, once=once, tell=lambda text: err.print(text, highlight=False)
     )

@@ -1,4 +1,4 @@
-"""From the trials of a study to its recommendation and the module that goes out."""
+"""From the trials of a study to its recommendation, and to the module that goes out."""
 
 from __future__ import annotations
 
@@ -11,8 +11,171 @@ from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 
 from selector.jobs import Logits
+from selector.recommend import Contender, Labels, Recommendation, recommend
+from selector.search import SearchError
 from selector.study import RequestError
 from storage.files import Files
 from storage.records import Baseline, State, Study, Trial
 from trainers.task import Task
-"""x"""
+
+Predictions = NDArray[np.int64]
+"""`[seeds, rows]`."""
+
+
+def decide(study: Study, files: Files, task: Task) -> Recommendation:
+    """Recommend from the repeats of the finalists and from the baselines.
+
+    Raises:
+        SearchError: if no repeat of any finalist could be trained.
+    """
+    repeats = finished_repeats(study)
+    if not repeats:
+        failed = [trial.message for trial in study.trials if trial.repeat_of is not None and trial.message]
+        raise SearchError(
+            f"no finalist could be repeated: {failed[0] if failed else 'no repeat was trained'}"
+        )
+    trials = {trial.number: trial for trial in study.trials}
+    finalists = [_finalist(trials[number], group, files) for number, group in repeats.items()]
+    baselines = [_baseline(baseline, files) for baseline in study.baselines]
+    return recommend(
+        [*finalists, *baselines],
+        Labels(validation=task.validation.labels, test=task.test.labels),
+        task.metric,
+        len(task.labels),
+        tried=sum(trial.repeat_of is None for trial in study.trials),
+        seed=study.spec["seed"],
+    )
+
+
+def finished_repeats(study: Study) -> dict[int, list[Trial]]:
+    """Number of a finalist -> its finished repeats."""
+    groups: dict[int, list[Trial]] = {}
+    for trial in study.trials:
+        if trial.repeat_of is not None and trial.state is State.COMPLETE:
+            groups.setdefault(trial.repeat_of, []).append(trial)
+    return groups
+
+
+def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files) -> Contender:
+    logits = [_logits(repeat, files) for repeat in repeats]
+    return Contender(
+        trial=trial.number,
+        method=trial.method,
+        config=trial.config,
+        stored_bytes=trial.stored_bytes or 0,
+        trainable_parameters=trial.trainable_parameters or 0,
+        validation=_classes([each["validation"] for each in logits]),
+        test=_classes([each["test"] for each in logits]),
+    )
+
+
+def _baseline(baseline: Baseline, files: Files) -> Contender:
+    logits = _logits(baseline, files)
+    return Contender(
+        trial=None,
+        method=baseline.name,
+        config=baseline.config,
+        stored_bytes=baseline.stored_bytes,
+        trainable_parameters=baseline.trainable_parameters,
+        validation=_classes([logits["validation"]]),
+        test=_classes([logits["test"]]),
+    )
+
+
+def _classes(logits: Sequence[Logits]) -> Predictions:
+    return np.stack([each.argmax(1) for each in logits]).astype(np.int64)
+
+
+def _logits(owner: Trial | Baseline, files: Files) -> Mapping[str, Logits]:
+    assert owner.predictions_file is not None
+    found: Mapping[str, Logits] = load_arrays(files.path(owner.predictions_file).read_bytes())
+    return found
+
+
+# ------------------------------------------------------------------------------------ exporting
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A module that can be exported, with what is known of it."""
+
+    trial: int | None
+    baseline: str | None
+    module: bytes
+    logits: Logits
+    """Validation logits at the end of training, fp32."""
+    facts: Mapping[str, Any]
+    """Scores and provenance for the manifest."""
+
+
+def module_to_export(study: Study, files: Files, number: int | None) -> Chosen:
+    """The module of a trial, or of the recommendation when no number is given.
+
+    A finalist was trained with several seeds; the one with the best validation
+    score goes out.
+
+    Raises:
+        RequestError: if there is no such module, naming those that there are.
+    """
+    if number is None:
+        recommendation = study.recommendation
+        if recommendation is None:
+            raise RequestError(f"study {study.name} has no recommendation yet; {_possible(study)}")
+        if recommendation["trial"] is None:
+            return _baseline_module(study, recommendation["method"], files)
+        number = int(recommendation["trial"])
+    trial = next((trial for trial in study.trials if trial.number == number), None)
+    if trial is None or trial.repeat_of is not None:
+        raise RequestError(f"study {study.name} has no trial {number}; {_possible(study)}")
+    metric = study.task["metric"]
+    trained = [t for t in (*finished_repeats(study).get(number, []), trial) if t.module_file is not None]
+    repeats = [t for t in trained if t.repeat_of is not None]
+    if not trained:
+        raise RequestError(
+            f"trial {number} is {trial.state} after {trial.epochs} epochs and left no module; {_possible(study)}"
+        )
+    best = max(repeats or trained, key=lambda t: t.reports[-1].metrics[metric])
+    assert best.module_file is not None
+    scores = {
+        "validation": dict(best.reports[-1].metrics),
+        "test": None if best.test is None else dict(best.test),
+    }
+    facts = {"trial": number, "training_seed": best.seed, "epochs": best.epochs, "scores": scores}
+    return Chosen(
+        trial=number,
+        baseline=None,
+        module=files.path(best.module_file).read_bytes(),
+        logits=_logits(best, files)["validation"],
+        facts={**facts, **_why(study, number)},
+    )
+
+
+def _baseline_module(study: Study, name: str, files: Files) -> Chosen:
+    baseline = next(baseline for baseline in study.baselines if baseline.name == name)
+    if baseline.module_file is None:
+        raise RequestError(
+            f"the recommended baseline {name} is no module on the backbone; {_possible(study)}"
+        )
+    scores = {"validation": dict(baseline.validation), "test": dict(baseline.test)}
+    return Chosen(
+        trial=None,
+        baseline=name,
+        module=files.path(baseline.module_file).read_bytes(),
+        logits=_logits(baseline, files)["validation"],
+        facts={"baseline": name, "scores": scores, **_why(study, None)},
+    )
+
+
+def _why(study: Study, number: int | None) -> dict[str, Any]:
+    recommendation = study.recommendation
+    if recommendation is None or recommendation["trial"] != number:
+        return {"recommended": False}
+    kept = ("reason", "validation", "test")
+    return {"recommended": True, "recommendation": {key: recommendation[key] for key in kept}}
+
+
+def _possible(study: Study) -> str:
+    numbers = [t.number for t in study.trials if t.repeat_of is None and t.module_file is not None]
+    if not numbers:
+        return "it has no trained module yet"
+    return f"export one of its trained trials with --trial: {', '.join(map(str, numbers))}"

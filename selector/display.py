@@ -45,7 +45,9 @@ _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True
 def baselines_table(study: Study) -> Table:
     """The baselines with their validation and test scores."""
     metric = study.task["metric"]
-    table = Table("baseline", f"validation {metric}", f"test {metric}", title="baselines", title_justify="left")
+    table = Table(
+        "baseline", f"validation {metric}", f"test {metric}", title="baselines", title_justify="left"
+    )
     for baseline in study.baselines:
         name = BASELINE_NAMES.get(baseline.name, baseline.name)
         table.add_row(name, f"{baseline.validation[metric]:.3f}", f"{baseline.test[metric]:.3f}")

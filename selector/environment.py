@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 SETTINGS = {
-    # Waiting OpenMP threads must not spin: on a busy machine that costs up to 70 times (stack.md 7).
+    # Waiting OpenMP threads must not spin: on a busy machine that costs up to 70 times (docs/performance.md).
     "OMP_WAIT_POLICY": "PASSIVE",
     # Despite its name this makes Ray listen on loopback only, on Linux too; a test asserts it.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

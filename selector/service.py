@@ -76,7 +76,13 @@ class Service:
     # ------------------------------------------------------------------------------- asking
 
     def submit(
-        self, given: DataFiles, spec: StudySpec, task: Task, *, name: str | None = None, worker: str | None = None
+        self,
+        given: DataFiles,
+        spec: StudySpec,
+        task: Task,
+        *,
+        name: str | None = None,
+        worker: str | None = None,
     ) -> Study:
         """Store a checked request: in the queue, or as the study that `worker` is about to run.
 

@@ -32,7 +32,9 @@ class Upload:
 
 
 @contextmanager
-def written(train: Upload, validation: Upload | None = None, test: Upload | None = None) -> Iterator[DataFiles]:
+def written(
+    train: Upload, validation: Upload | None = None, test: Upload | None = None
+) -> Iterator[DataFiles]:
     """The uploads as files that exist until the block ends.
 
     A TaskError from inside the block names the files as the user knows them, not the temporary folder.
@@ -88,4 +90,6 @@ def first_rows(path: Path, count: int = 5) -> dict[str, list[str]]:
     """
     source = open_source(path)
     columns = read_columns(source, columns_of(source))
-    return {name: ["" if value is None else str(value) for value in columns[name][:count]] for name in columns}
+    return {
+        name: ["" if value is None else str(value) for value in columns[name][:count]] for name in columns
+    }

@@ -27,7 +27,7 @@ from trainers.train import Data, Training, prepare
 from trainers.train import start as start_training
 
 MAX_STACK = 8
-"""Candidates in one stack. On a CPU larger stacks gain nothing and fall out of its cache (performance.md)."""
+"""Candidates in one stack. On a CPU larger stacks gain nothing and fall out of its cache (docs/performance.md)."""
 
 
 class Worker:
@@ -171,7 +171,7 @@ def _score_baselines(
     job: Baselines, bench: Bench, backbone: Backbone, data: Data
 ) -> Iterator[BaselineResult]:
     yield _text_baseline(majority(bench.task))
-    yield _text_baseline(tfidf_logistic_regression(bench.task, job.seed))
+    yield _text_baseline(tfidf_logistic_regression(bench.task))
     with torch.no_grad():
         probe = linear_probe(backbone, data, job.metric)
     config = LinearProbeConfig()

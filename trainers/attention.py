@@ -51,7 +51,7 @@ def attention(
         key, value, attention_mask = _prepend(prefix, key, value, attention_mask, query.shape[2])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cpu":
-        # Fused attention on a CPU is 4.5-13 times slower in bf16, through its backward pass (performance.md).
+        # Fused attention on a CPU is 4.5-13 times slower in bf16, through its backward pass (docs/performance.md).
         output = _plain(query, key, value, attention_mask, scale)
     else:
         output = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scale)
@@ -88,7 +88,7 @@ def _prepend(
 
 def _mask(*args: Any, **options: Any) -> Tensor | None:
     # Without its mask a decoder would fall back to `is_causal`, which hides the first tokens as soon as
-    # keys are prepended (methods.md 0.3.3), so no shortcut is taken.
+    # keys are prepended, so no shortcut is taken.
     return sdpa_mask(
         *args, **{**options, "allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
     )

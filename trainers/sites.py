@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 
 class Insertion(StrEnum):
-    """How a change reaches the frozen model; there is no third way yet (design.md 5)."""
+    """How a change reaches the frozen model; there is no third way yet (docs/engine.md)."""
 
     OUTPUT = "output"
     """`y <- y + change(x, y)`, with `x` the input and `y` the output of the module."""
     NORM_INPUT = "norm input"
     """`y <- y + change(norm(y), y)`, with `y` the input of a LayerNorm: the Pfeiffer adapter,
-    which reads what the frozen LayerNorm would have given (methods.md 1.2.1)."""
+    which reads what the frozen LayerNorm would have given."""
     ATTENTION = "attention"
     """Keys and values prepended; `x` is the input of the attention module."""
 

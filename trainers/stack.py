@@ -1,4 +1,4 @@
-"""N candidates of one method on one frozen backbone: the candidate axis (design.md 5)."""
+"""N candidates of one method on one frozen backbone: the candidate axis (docs/engine.md)."""
 
 from __future__ import annotations
 

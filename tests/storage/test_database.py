@@ -18,21 +18,18 @@ SPEC = {"methods": ["lora", "prefix"], "epochs": 4, "label \u0000 of a user \U00
 
 
 def trial(number: int, **fields: Any) -> Trial:
-    return Trial(
-        **{"number": number, "method": "lora", "config": {"rank": 8}, "seed": 0, "state": State.WAITING}
-        | fields
-    )
+    values: dict[str, Any] = {"method": "lora", "config": {"rank": 8}, "seed": 0, "state": State.WAITING}
+    return Trial(number=number, **values | fields)
 
 
 def report(rung: int = 0, **fields: Any) -> Report:
-    values = {
-        "rung": rung,
+    values: dict[str, Any] = {
         "epochs": rung + 1,
         "metrics": {"accuracy": 0.5},
         "train_loss": 0.7,
         "seconds": 1.5,
     }
-    return Report(**values | fields)
+    return Report(rung=rung, **values | fields)
 
 
 def running_study(database: Database, trials: int = 2) -> Study:
@@ -249,6 +246,22 @@ def test_reading_goes_on_while_another_process_writes(url: str, database: Databa
         connection.execute(text("COMMIT"))
     writer.dispose()
     assert database.study(study_id).message == "half"
+
+
+def test_study_is_read_as_of_one_moment(url: str, database: Database) -> None:
+    study_id = running_study(database).id
+    other = open_database(url)
+
+    def write_meanwhile(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if "FROM trials" in statement and not other.study(study_id).trials[0].reports:
+            other.record_rung(study_id, {0: report()}, {0: State.PRUNED})
+
+    event.listen(database._engine, "after_cursor_execute", write_meanwhile)
+    half = database.study(study_id).trials[0]
+    assert (half.state, half.reports) == (State.RUNNING, ())
+    whole = database.study(study_id).trials[0]
+    assert (whole.state, whole.reports) == (State.PRUNED, (report(),))
+    other.close()
 
 
 def test_database_that_vanishes_is_one_line(tmp_path: Path) -> None:

@@ -159,10 +159,9 @@ def test_migration_that_copies_a_table_keeps_what_refers_to_it(url: str, databas
     database.add_trials(study.id, [Trial(number=0, method="lora", config={}, seed=0, state=State.WAITING)])
     database.close()
     engine = open_migration_engine(database_url(url))
-    recreate = "always" if engine.dialect.name == "sqlite" else "auto"
     with engine.begin() as connection:
         operations = Operations(MigrationContext.configure(connection))
-        with operations.batch_alter_table("studies", recreate=recreate) as batch:
+        with operations.batch_alter_table("studies") as batch:
             batch.alter_column("message", nullable=True)
         rows = Table("trials", MetaData(), autoload_with=connection)
         assert len(connection.execute(rows.select()).all()) == 1

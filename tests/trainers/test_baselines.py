@@ -68,7 +68,7 @@ def test_majority_predicts_the_most_frequent_label_with_its_frequency() -> None:
 
 def test_words_that_tell_the_label_are_found() -> None:
     task = task_of(colours(200, 0), colours(100, 1), WORDS)
-    scores = tfidf_logistic_regression(task, 0)
+    scores = tfidf_logistic_regression(task)
     assert accuracy(scores, task) > 0.95
     assert scores.validation_logits.dtype == np.float32
     np.testing.assert_allclose(np.exp(scores.validation_logits).sum(axis=1), 1, rtol=1e-5)
@@ -79,7 +79,7 @@ def test_words_that_tell_the_label_are_found() -> None:
 
 def test_a_pair_is_compared_by_its_words() -> None:
     task = task_of(repeats(300, 0), repeats(100, 1), ["no", "yes"])
-    assert accuracy(tfidf_logistic_regression(task, 0), task) > 0.95
+    assert accuracy(tfidf_logistic_regression(task), task) > 0.95
 
 
 def test_overlap_counts_shared_words() -> None:
@@ -90,4 +90,4 @@ def test_overlap_counts_shared_words() -> None:
 def test_texts_without_a_word_are_no_obstacle() -> None:
     split = Split(("🙂", "🙁", "!", "") * 5, None, np.array([0, 1, 1, 0] * 5))
     task = task_of(split, split, ["good", "bad"])
-    assert accuracy(tfidf_logistic_regression(task, 0), task) == 1
+    assert accuracy(tfidf_logistic_regression(task), task) == 1

@@ -19,7 +19,7 @@ class AdapterConfig(MethodConfig):
     """One bottleneck a layer, after the feed-forward network, which reads the frozen LayerNorm's output.
 
     y = LN(up(relu(down(LN(f + a)))) + f + a), with `f` the feed-forward output and
-    `a` its residual (methods.md 1.2.1).
+    `a` its residual.
     """
 
     name = "adapter"
@@ -45,7 +45,7 @@ class AdapterDelta(Delta):
     kind = "adapter"
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        # Normal(0, 0.02) and zero biases: the reference's initialisation (methods.md 1.2.3).
+        # Normal(0, 0.02) and zero biases: as in UniPELT's authors' code.
         return {
             "down.weight": torch.empty(self.bottleneck, self.width).normal_(0, 0.02, generator=generator),
             "down.bias": torch.zeros(self.bottleneck),

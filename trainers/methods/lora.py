@@ -30,7 +30,7 @@ class LoRAConfig(MethodConfig):
 
     rank: Annotated[int, Int(1, 64, log=True)] = 8
     alpha: Annotated[float, Float(1.0, 128.0, log=True)] = 16.0
-    """Numerator of the scale alpha/rank; 16 at rank 8 is UniPELT's setting (methods.md 1.3)."""
+    """Numerator of the scale alpha/rank; 16 at rank 8 is UniPELT's setting."""
     targets: Annotated[str, Choice(*TARGETS)] = "query value"
     learning_rate: Annotated[float, Float(2e-4, 2e-2, log=True)] = 2e-3
 

@@ -41,7 +41,7 @@ class PrefixDelta(KeyValueDelta):
     kind = "prefix"
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
-        # Normal(0, 0.02), as the reference initialises its prefix embedding (methods.md 1.2.3).
+        # Normal(0, 0.02), as UniPELT's authors initialise their prefix embedding.
         return {
             "keys": torch.empty(self.length, self.width).normal_(0, 0.02, generator=generator),
             "values": torch.empty(self.length, self.width).normal_(0, 0.02, generator=generator),

@@ -43,7 +43,7 @@ class UniPELTConfig(MethodConfig):
 
     One gate for each module that has one, at each site: LoRA has one at the query
     and one at the value, as in the authors' code (the paper counts one a layer,
-    methods.md 1.2.2). BitFit has none. The gate replaces LoRA's alpha/rank.
+    docs/methods.md). BitFit has none. The gate replaces LoRA's alpha/rank.
     """
 
     name = "unipelt"
@@ -100,7 +100,7 @@ def gate(tensors: Tensors, x: Tensor, rows: Rows) -> Tensor:
 
 
 def _gate_tensors(width: int, generator: torch.Generator) -> dict[str, Tensor]:
-    # Weight Normal(0, 0.02), bias 0: every gate starts near one half (methods.md 1.2.3).
+    # Weight Normal(0, 0.02), bias 0: every gate starts near one half, as in the authors' code.
     return {
         "gate.weight": torch.empty(width).normal_(0, 0.02, generator=generator),
         "gate.bias": torch.zeros(1),

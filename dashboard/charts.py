@@ -1,0 +1,161 @@
+"""Data frames as plotly figures; text colours are left to the theme, so that light and dark both read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.words import method_name
+
+PALETTE = ("#4C78A8", "#F58518", "#54A24B", "#B279A2", "#E45756", "#72B7B2", "#9D755D", "#D6A92B")
+"""Middle tones, readable on white and on black."""
+GREY = "#888888"
+MARKER_SIZE = 10
+
+
+def colours(methods: Sequence[str]) -> dict[str, str]:
+    """Method -> colour, the same on every chart of a study."""
+    return {method: PALETTE[i % len(PALETTE)] for i, method in enumerate(sorted(set(methods)))}
+
+
+def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
+    """Validation score over epochs, one line a trial, one colour a method.
+
+    Columns: trial, method, epochs, score.
+    """
+    colour = colours(list(points["method"]))
+    figure = go.Figure()
+    known: set[str] = set()
+    for (trial, method), curve in points.groupby(["trial", "method"], sort=True):
+        figure.add_scatter(
+            x=curve["epochs"],
+            y=curve["score"],
+            mode="lines+markers",
+            name=method_name(method),
+            legendgroup=method,
+            showlegend=method not in known,
+            line={"color": colour[method], "width": 2},
+            marker={"size": 7},
+            hovertemplate=f"trial {trial}, {method_name(method)}<br>"
+            "%{y:.3f} after %{x} epochs<extra></extra>",
+        )
+        known.add(method)
+    if len(points):
+        ticks = sorted(set(points["epochs"]))
+        figure.update_xaxes(tickvals=ticks, range=[0, max(ticks) * 1.04])
+    return _laid_out(figure, "epochs trained", f"validation {metric}")
+
+
+def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: str) -> go.Figure:
+    """Validation score against trainable parameters; the Pareto front joined, baselines as dashed lines.
+
+    Columns of trials: trial, method, configuration, score, parameters; of baselines: name, score.
+    """
+    colour = colours(list(trials["method"]))
+    figure = go.Figure()
+    front = pareto_front(trials)
+    figure.add_scatter(
+        x=front["parameters"],
+        y=front["score"],
+        mode="lines",
+        name="Pareto front",
+        line={"color": GREY, "width": 1.5, "shape": "hv"},
+        hoverinfo="skip",
+    )
+    for method, group in trials.groupby("method", sort=True):
+        best = group["trial"].isin(front["trial"])
+        figure.add_scatter(
+            x=group["parameters"],
+            y=group["score"],
+            mode="markers",
+            name=method_name(method),
+            marker={
+                "color": colour[method],
+                "size": np.where(best, MARKER_SIZE + 5, MARKER_SIZE),
+                "symbol": np.where(best, "star", "circle"),
+            },
+            customdata=group[["trial", "configuration"]],
+            hovertemplate=f"trial %{{customdata[0]}}, {method_name(method)}<br>%{{customdata[1]}}<br>"
+            "%{y:.3f}, %{x:,} trainable parameters<extra></extra>",
+        )
+    _add_baselines(figure, trials, baselines)
+    if len(trials):
+        figure.update_xaxes(type="log", range=list(_decades(trials["parameters"])), dtick=1)
+    return _laid_out(figure, "trainable parameters, the head included (log scale)", f"validation {metric}")
+
+
+def _add_baselines(figure: go.Figure, trials: pd.DataFrame, baselines: pd.DataFrame) -> None:
+    """Dashed lines from edge to edge, as traces: these stand in the legend and can be switched off."""
+    low, high = _decades(trials["parameters"]) if len(trials) else (0.0, 1.0)
+    dashes = ("dash", "dot", "dashdot", "longdash")
+    for i, row in enumerate(baselines.itertuples()):
+        figure.add_scatter(
+            x=[10**low, 10**high],
+            y=[row.score, row.score],
+            mode="lines",
+            name=f"baseline: {row.name}",
+            line={"color": GREY, "width": 1.5, "dash": dashes[i % len(dashes)]},
+            hovertemplate=f"baseline {row.name}: %{{y:.3f}}<extra></extra>",
+        )
+
+
+def _decades(parameters: pd.Series[float]) -> tuple[float, float]:
+    """Whole powers of ten around the parameter counts, as exponents."""
+    low = float(np.floor(np.log10(max(parameters.min(), 1)) - 0.05))
+    return low, max(float(np.ceil(np.log10(max(parameters.max(), 1)) + 0.05)), low + 1)
+
+
+def pareto_front(trials: pd.DataFrame) -> pd.DataFrame:
+    """The trials that no other beats: each scores higher than every smaller or equally small one."""
+    ordered = trials.dropna(subset=["score", "parameters"])
+    ordered = ordered.sort_values(["parameters", "score", "trial"], ascending=[True, False, True])
+    before = ordered["score"].cummax().shift(fill_value=-np.inf)
+    return ordered[ordered["score"] > before]
+
+
+def intervals(contenders: pd.DataFrame, metric: str) -> go.Figure:
+    """Mean and 95 % interval of finalists and baselines, validation above test, the best on top.
+
+    Columns: name, split, mean, low, high (NaN where only one value was measured), recommended.
+    """
+    names = list(dict.fromkeys(contenders["name"]))
+    place = {name: len(names) - i for i, name in enumerate(names)}
+    figure = go.Figure()
+    looks = {"validation": (PALETTE[0], "circle", 0.13), "test": (PALETTE[1], "diamond", -0.13)}
+    for split, (colour, symbol, offset) in looks.items():
+        rows = contenders[contenders["split"] == split]
+        figure.add_scatter(
+            x=rows["mean"],
+            y=[place[name] + offset for name in rows["name"]],
+            mode="markers",
+            name=split,
+            marker={"color": colour, "symbol": symbol, "size": MARKER_SIZE},
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": (rows["high"] - rows["mean"]).fillna(0),
+                "arrayminus": (rows["mean"] - rows["low"]).fillna(0),
+                "thickness": 2,
+                "width": 5,
+            },
+            customdata=rows[["name"]],
+            hovertemplate=f"%{{customdata[0]}}<br>{split} %{{x:.3f}}<extra></extra>",
+        )
+    chosen = set(contenders.loc[contenders["recommended"], "name"])
+    labels = [f"<b>{name}</b>" if name in chosen else name for name in names]
+    figure.update_yaxes(tickvals=[place[name] for name in names], ticktext=labels, zeroline=False)
+    _laid_out(figure, metric, "")
+    return figure.update_layout(height=130 + 56 * max(len(names), 2))
+
+
+def _laid_out(figure: go.Figure, x: str, y: str) -> go.Figure:
+    figure.update_xaxes(title=x)
+    figure.update_yaxes(title=y)
+    return figure.update_layout(
+        height=400,
+        margin={"l": 10, "r": 10, "t": 10, "b": 10},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+    )

@@ -1,0 +1,89 @@
+"""Which study a page shows, and how it is loaded: shared by the pages."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from dashboard.words import plain
+from selector.errors import USER_ERRORS
+from selector.service import Service
+from selector.study import Study
+
+DATABASE = "sqlite:///peltier.db"
+ACTIVE = ("WAITING", "RUNNING")
+FRESH_SECONDS = 0.5
+"""Age at which a loaded study is read again: below the refresh of the progress page."""
+
+
+def service() -> Service:
+    """The store that `peltier dashboard` was started with; without it the page ends with the reason."""
+    try:
+        return _service(os.environ.get("PELTIER_DATABASE_URL", DATABASE))
+    except USER_ERRORS as error:
+        st.error(plain(error))
+        st.stop()
+
+
+@st.cache_resource(ttl=3600, max_entries=4, show_spinner="Opening the store")
+def _service(url: str) -> Service:
+    return Service(url)
+
+
+def load(name: str) -> Study:
+    """The study as it stands; without it the page ends with the reason."""
+    try:
+        return _load(os.environ.get("PELTIER_DATABASE_URL", DATABASE), name)
+    except USER_ERRORS as error:
+        st.error(plain(error))
+        st.stop()
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=64, show_spinner=False)
+def _load(url: str, name: str) -> Study:
+    return _service(url).study(name)
+
+
+def choose() -> str:
+    """The study to show: that of the address (`?study=`), else the last one looked at, else the newest."""
+    try:
+        names = [study.name for study in service().studies()]
+    except USER_ERRORS as error:
+        st.error(plain(error))
+        st.stop()
+    if not names:
+        st.info("There is no study yet.")
+        st.page_link("views/submit.py", label="Submit the first search", icon=":material/upload_file:")
+        st.stop()
+    wanted = st.query_params.get("study") or st.session_state.get("last_study")
+    if wanted is not None and wanted not in names:
+        st.warning(f"There is no study {plain(wanted)}; here is the newest.")
+    index = names.index(wanted) if wanted in names else 0
+    name = st.selectbox("Study", names, index=index, key="study_choice", help="The newest stands first.")
+    st.session_state["last_study"] = name
+    st.query_params["study"] = name
+    return name
+
+
+def is_active(study: Study) -> bool:
+    """Whether the study waits or runs, so that what is shown will change."""
+    return study.state in ACTIVE
+
+
+def elapsed(study: Study) -> float:
+    """Seconds since the study was started; of a finished one what it took."""
+    if study.state == "RUNNING" and study.started is not None:
+        return (datetime.now(UTC) - study.started).total_seconds()
+    return study.seconds
+
+
+def facts(study: Study) -> str:
+    """One line on data and backbone, in markdown."""
+    rows = study.task["rows"]
+    counts = ", ".join(f"{rows[split]:,} {split}" for split in ("train", "validation", "test"))
+    return (
+        f"{plain(study.task['name'])}: {len(study.task['labels'])} labels, {counts} rows, "
+        f"backbone {plain(study.spec['backbone'])}"
+    )

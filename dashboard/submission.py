@@ -1,0 +1,65 @@
+"""What the submit page asks of the selector: read uploads, check a request, queue it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from selector.choices import method_names
+from selector.service import Service, check_request
+from selector.study import DataFile, StudySpec
+from selector.uploads import Upload, first_rows, written
+
+Uploads = Mapping[str, Upload]
+"""Split -> file; `train` is always there."""
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What a checked request means."""
+
+    task: dict[str, Any]
+    """The task's summary: kind, metric, columns, labels, rows, origin."""
+    counts: dict[str, dict[str, int]]
+    """Split -> label -> rows."""
+
+
+@st.cache_data(ttl=60, max_entries=16, show_spinner=False)
+def methods_on(backbone: str) -> tuple[list[str], list[str]]:
+    """The methods that run on a backbone, and why others do not; raises BackboneError."""
+    return method_names(backbone)
+
+
+@st.cache_data(ttl=600, max_entries=8, show_spinner="Reading the file")
+def preview(file_id: str, _upload: Upload) -> dict[str, list[str]]:
+    """Column -> first values of an upload, for which `file_id` stands; raises TaskError, RequestError."""
+    with written(_upload) as files:
+        return first_rows(files.train)
+
+
+@st.cache_data(ttl=600, max_entries=8, show_spinner="Checking the data")
+def understand(file_ids: tuple[str, ...], _uploads: Uploads, spec: StudySpec) -> Understood:
+    """Read and check a request; raises one of USER_ERRORS."""
+    with written(**_uploads) as files:
+        task = check_request(files, spec)
+    splits = {"train": task.train, "validation": task.validation, "test": task.test}
+    counts = {
+        split: {label: int((rows.labels == i).sum()) for i, label in enumerate(task.labels)}
+        for split, rows in splits.items()
+    }
+    return Understood(task.summary(), counts)
+
+
+def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None) -> str:
+    """Check once more, store and queue; returns the study's name. Raises one of USER_ERRORS."""
+    with written(**uploads) as files:
+        task = check_request(files, spec)
+        return service.submit(files, spec, task, name=name, queued=True).name
+
+
+def data_files(uploads: Uploads) -> dict[str, DataFile]:
+    """The files of a `StudySpec`; what they hold is kept when the request is queued."""
+    return {split: DataFile(name=upload.name) for split, upload in uploads.items()}

@@ -1,0 +1,102 @@
+"""Leaderboard: every configuration that was tried, beside the baselines."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.charts import learning_curves, score_against_size
+from dashboard.frames import board, curve_points
+from dashboard.studies import choose, facts, is_active, load
+from dashboard.words import method_name, metric_name, number, plain, state_name
+from selector.study import Study
+
+
+def show_table(rows: pd.DataFrame, metric: str, study: Study) -> int | None:
+    """The table; returns the position of the selected row."""
+    shown = rows.assign(
+        method=[method_name(method) for method in rows["method"]],
+        kind=[
+            "baseline" if kind == "baseline" else f"trial {trial}"
+            for kind, trial in rows[["kind", "trial"]].values
+        ],
+    )
+    event = st.dataframe(
+        shown[["kind", "method", "configuration", "state", "epochs", "score", "parameters", "seconds"]],
+        hide_index=True,
+        key=f"board_{study.name}",
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config={
+            "kind": st.column_config.TextColumn("trial", width="small"),
+            "configuration": st.column_config.TextColumn(width="large"),
+            "score": st.column_config.NumberColumn(f"validation {metric}", format="%.3f"),
+            "parameters": st.column_config.NumberColumn("trainable parameters", format="localized"),
+            "seconds": st.column_config.NumberColumn("device seconds", format="%.1f"),
+        },
+    )
+    selected = event["selection"]["rows"]
+    return selected[0] if selected and selected[0] < len(rows) else None
+
+
+def show_trial(study: Study, trial_number: int, metric: str) -> None:
+    """One trial: its whole configuration and its curve."""
+    trial = next(trial for trial in study.trials if trial.number == trial_number)
+    st.subheader(f"Trial {trial.number}: {method_name(trial.method)}, {state_name(trial.state)}")
+    if trial.message:
+        st.warning(plain(trial.message))
+    left, right = st.columns([1, 2])
+    values = {**trial.config, "seed": trial.seed}
+    left.table(
+        pd.DataFrame(
+            {"value": [number(value) for value in values.values()]},
+            index=[key.replace("_", " ") for key in values],
+        )
+    )
+    points = curve_points(study)
+    points = points[points["trial"] == trial.number]
+    if points.empty:
+        right.caption("No score was measured.")
+    else:
+        right.plotly_chart(
+            learning_curves(points, metric), key="trial_curve", config={"displayModeBar": False}
+        )
+
+
+def show_baseline(study: Study, name: str, metric: str) -> None:
+    baseline = next(baseline for baseline in study.baselines if baseline.name == name)
+    st.subheader(f"Baseline: {method_name(name)}")
+    asked = study.task["metric"]
+    st.markdown(
+        f"Validation {metric} {baseline.validation[asked]:.3f}, test {metric} {baseline.test[asked]:.3f}; "
+        "one training."
+    )
+
+
+st.title("Leaderboard")
+study = load(choose())
+st.caption(facts(study))
+if is_active(study):
+    st.button("Refresh", key="refresh", icon=":material/refresh:", help="The study is not finished yet.")
+metric = metric_name(study.task["metric"])
+rows = board(study)
+if rows.empty:
+    st.info("Nothing has been measured yet.")
+    st.stop()
+scored = rows[(rows["kind"] == "trial") & rows["score"].notna() & rows["parameters"].notna()]
+baselines = rows[rows["kind"] == "baseline"].assign(name=lambda frame: frame["method"].map(method_name))
+
+st.caption("Select a row to see its whole configuration and its learning curve.")
+position = show_table(rows, metric, study)
+if position is not None:
+    row = rows.iloc[position]
+    if row["kind"] == "trial":
+        show_trial(study, int(row["trial"]), metric)
+    else:
+        show_baseline(study, row["method"], metric)
+st.subheader(f"Validation {metric} against trainable parameters")
+st.caption(
+    "Stars form the Pareto front: no smaller module scores higher. One seed each; trials that were stopped "
+    "early stand where they were stopped."
+)
+st.plotly_chart(score_against_size(scored, baselines, metric), key="sizes", config={"displayModeBar": False})

@@ -1,0 +1,123 @@
+"""Recommendation: what to use, why, how sure that is, and the module to take away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.charts import intervals
+from dashboard.frames import contenders
+from dashboard.studies import choose, facts, is_active, load
+from dashboard.words import contender_name, estimate, method_name, metric_name, plain, size
+from selector.archive import zip_folder
+from selector.errors import USER_ERRORS
+from selector.leaderboard import config_text
+from selector.study import Study
+
+
+def show_choice(study: Study, found: dict[str, Any], metric: str) -> None:
+    """The choice in one sentence, its reason and its expected quality."""
+    name = f"**{method_name(found['method'])}**"
+    if found["trial"] is not None:
+        config = plain(config_text(found["method"], found["config"]))
+        st.markdown(f"### Use {name}\nTrial {found['trial']}: {config}.")
+    else:
+        st.markdown(f"### Use the baseline {name}")
+    st.info(plain(found["reason"]), icon=":material/lightbulb:")
+    columns = st.columns(4)
+    for column, split in zip(columns, ("test", "validation"), strict=False):
+        estimated = found[split]
+        seeds = f"{estimated['seeds']} seed{'s' if estimated['seeds'] != 1 else ''}"
+        column.metric(f"{split.capitalize()} {metric}", f"{estimated['mean']:.3f}")
+        column.caption(f"95 % interval {estimated['low']:.3f} to {estimated['high']:.3f}, {seeds}")
+    columns[2].metric("Trainable parameters", f"{found['trainable_parameters']:,}")
+    columns[3].metric("Stored size", size(found["stored_bytes"]))
+
+
+def show_alternatives(found: dict[str, Any], metric: str) -> None:
+    tied = [f"trial {trial}" for trial in found.get("tied", [])]
+    tied += [method_name(name) for name in found.get("tied_baselines", [])]
+    if tied:
+        st.markdown(f"Statistically tied with the best on validation: {plain(', '.join(tied))}.")
+    if not found["alternatives"]:
+        return
+    st.subheader("Alternatives")
+    rows = [
+        {
+            "why": other["why"],
+            "module": contender_name(other["method"], other["trial"]),
+            f"validation {metric}": estimate(other["validation"]),
+            f"test {metric}": estimate(other["test"]),
+            "trainable parameters": other["trainable_parameters"],
+            "stored size": size(other["stored_bytes"]),
+            "configuration": config_text(other["method"], other["config"]),
+        }
+        for other in found["alternatives"]
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, key="alternatives")
+
+
+def show_export(study: Study, found: dict[str, Any]) -> None:
+    """The download of the recommended module, or why there is none."""
+    st.subheader("Take it away")
+    if found["trial"] is None and found["method"] != "linear_probe":
+        st.markdown(
+            f"The recommended {method_name(found['method'])} baseline has no module: there is nothing to "
+            "download. A trained module of this study can still be written with:"
+        )
+        st.code(f"peltier export {study.name} FOLDER --trial NUMBER", language="bash")
+        return
+    released = [
+        export for export in study.exports if export.trial == found["trial"] and export.format == "native"
+    ]
+    if not released:
+        st.markdown("The recommended module is not exported yet. Write it with:")
+        st.code(f"peltier export {study.name} FOLDER", language="bash")
+        return
+    export, name = released[-1], f"{study.name}-export"
+    try:
+        content = zip_folder(Path(export.folder), name)
+    except USER_ERRORS as error:
+        st.error(plain(error))
+        return
+    st.download_button(
+        "Download export",
+        content,
+        file_name=f"{name}.zip",
+        mime="application/zip",
+        key="download",
+        icon=":material/download:",
+        type="primary",
+        on_click="ignore",
+    )
+    st.caption(
+        f"{size(len(content))} as a zip. It was reloaded before release: its logits differ from the trained "
+        f"ones by at most {export.difference:.0e}. Unzip it, and predict with:"
+    )
+    st.code(f"peltier predict {name} INPUT.csv", language="bash")
+
+
+st.title("Recommendation")
+study = load(choose())
+st.caption(facts(study))
+if study.recommendation is None:
+    if is_active(study):
+        st.info("The search is still going on; the recommendation comes at its end.")
+    else:
+        st.error(f"There is no recommendation: {plain(study.message or 'the study did not finish')}")
+    st.page_link("views/progress.py", label="See the progress", query_params={"study": study.name})
+    st.stop()
+found = dict(study.recommendation)
+metric = metric_name(study.task["metric"])
+show_choice(study, found, metric)
+show_export(study, found)
+st.subheader("Compared with the alternatives")
+st.caption(
+    "Mean and 95 % interval; a point without a bar was measured once. Validation decided; test was opened "
+    "once, afterwards."
+)
+st.plotly_chart(intervals(contenders(study), metric), key="intervals", config={"displayModeBar": False})
+show_alternatives(found, metric)

@@ -1,0 +1,87 @@
+"""Numbers, states and user data as words on a page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from selector.display import BASELINE_NAMES
+
+STATES = {
+    "WAITING": "waiting",
+    "RUNNING": "running",
+    "COMPLETE": "complete",
+    "PRUNED": "stopped early",
+    "FAIL": "failed",
+}
+METHODS = {
+    "adapter": "bottleneck adapter",
+    "bitfit": "BitFit",
+    "lora": "LoRA",
+    "prefix": "prefix-tuning",
+    "unipelt": "UniPELT",
+    **BASELINE_NAMES,
+}
+METRICS = {"macro_f1": "macro F1", "weighted_f1": "weighted F1", "matthews": "Matthews correlation"}
+MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|$~:&-])")
+
+
+def plain(text: object) -> str:
+    """User data inside markdown: shown as it is, never as a link, an image, a formula or emphasis."""
+    return MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def method_name(method: str) -> str:
+    """The name that papers use; a method unknown here keeps its own."""
+    return METHODS.get(method, method)
+
+
+def metric_name(metric: str) -> str:
+    """The metric as a word, such as macro F1."""
+    return METRICS.get(metric, metric)
+
+
+def state_name(state: str) -> str:
+    """A state in everyday words."""
+    return STATES.get(str(state), str(state).lower())
+
+
+def contender_name(method: str, trial: int | None) -> str:
+    """A module by its method and trial; a baseline by its name alone."""
+    return method_name(method) if trial is None else f"{method_name(method)}, trial {trial}"
+
+
+def number(value: Any) -> str:
+    """A configuration value: small fractions as 3.2e-4, the rest as it is."""
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.1e}".replace("e-0", "e-") if abs(value) < 0.001 else f"{value:.3g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(number(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def estimate(found: Mapping[str, Any]) -> str:
+    """A mean with its interval and seeds, without its split: that stands in front."""
+    seeds = f"{found['seeds']} seed{'s' if found['seeds'] != 1 else ''}"
+    return f"{found['mean']:.3f} (95 % interval {found['low']:.3f} to {found['high']:.3f}, {seeds})"
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that keeps the number above one."""
+    value = float(count)
+    for unit in ("bytes", "KB", "MB"):
+        if value < 1000:
+            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} GB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 42 s, 3 min 5 s or 2 h 10 min."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,107 @@
+"""The trials of a study in order, and their learning curves: plain values for tables and charts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Any
+
+import trainers.methods  # noqa: F401  (registers the methods)
+from storage.records import State, Study, Trial
+from trainers.method import METHODS, MethodConfig, domains
+
+ORDER = (State.COMPLETE, State.PRUNED, State.RUNNING, State.WAITING, State.FAIL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """What a finalist scored with fresh seeds."""
+
+    mean: float
+    """Mean validation score of the repeats."""
+    seeds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One trial of the search, as a table shows it."""
+
+    number: int
+    method: str
+    config: str
+    """Such as "rank 8, alpha 16, learning_rate 1e-3"."""
+    state: State
+    epochs: int
+    validation: float | None
+    """The study's metric at the last rung; None before the first."""
+    trainable_parameters: int | None
+    stored_bytes: int | None
+    seconds: float
+    """Device seconds so far."""
+    repeats: Repeats | None
+
+
+def leaderboard(study: Study) -> list[Row]:
+    """Trials of the search, the best first: whole trainings by score, then cut ones by how far they came."""
+    metric = study.task["metric"]
+    searched = [trial for trial in study.trials if trial.repeat_of is None]
+    rows = [_row(trial, metric, study.trials) for trial in searched]
+    return sorted(rows, key=_rank)
+
+
+def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
+    """Number of a trial of the search -> its (epochs, validation score) at each rung."""
+    metric = study.task["metric"]
+    return {
+        trial.number: [(report.epochs, report.metrics[metric]) for report in trial.reports]
+        for trial in study.trials
+        if trial.repeat_of is None
+    }
+
+
+def config_text(method: str, config: Mapping[str, Any]) -> str:
+    """A configuration in one line: the method's own fields first, then those that all methods share."""
+    shared = {field.name for field in fields(MethodConfig)}
+    # A database may have reordered the keys.
+    known = list(domains(METHODS[method])) if method in METHODS else list(config)
+    names = sorted(config, key=lambda name: (name in shared, known.index(name) if name in known else 0))
+    return ", ".join(f"{name} {_text(config[name])}" for name in names)
+
+
+def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
+    repeated = [
+        one.reports[-1].metrics[metric]
+        for one in trials
+        if one.repeat_of == trial.number and one.state is State.COMPLETE and one.reports
+    ]
+    return Row(
+        number=trial.number,
+        method=trial.method,
+        config=config_text(trial.method, trial.config),
+        state=trial.state,
+        epochs=trial.epochs,
+        validation=trial.reports[-1].metrics[metric] if trial.reports else None,
+        trainable_parameters=trial.trainable_parameters,
+        stored_bytes=trial.stored_bytes,
+        seconds=trial.reports[-1].seconds if trial.reports else 0.0,
+        repeats=Repeats(mean=fmean(repeated), seeds=len(repeated)) if repeated else None,
+    )
+
+
+def _rank(row: Row) -> tuple[float, ...]:
+    score = -math.inf if row.validation is None or math.isnan(row.validation) else row.validation
+    epochs = 0 if row.state is State.COMPLETE else row.epochs
+    return ORDER.index(row.state), -epochs, -score, row.number
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not isinstance(value, float):
+        return str(value)
+    if value and not 0.01 <= abs(value) < 10_000:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

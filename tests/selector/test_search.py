@@ -1,0 +1,276 @@
+"""The search loop without torch's slowness: a table of learning curves stands in for training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import trainers.methods  # noqa: F401
+from selector.budget import Clock, affordable_repeats
+from selector.halving import Standing, keep
+from selector.jobs import BaselineResult, Baselines, Bracket, Job, Outcome, Result, Rung, Wait
+from selector.search import Search, SearchError
+from selector.study import DataFile, StudySpec
+from storage.database import Database, open_database
+from storage.files import Files
+from storage.records import State, Study
+from trainers.cost import Cost
+from trainers.fidelity import Report
+from trainers.method import METHODS, MethodConfig
+from trainers.metrics import metrics_of
+from trainers.splits import Split
+from trainers.task import Task
+
+CLASSES, ROWS = 2, 40
+
+
+def split(rows: int = ROWS) -> Split:
+    return Split(tuple(map(str, range(rows))), None, np.arange(rows) % CLASSES)
+
+
+def make_task() -> Task:
+    return Task(
+        name="table",
+        kind="classification",
+        text="text",
+        text_pair=None,
+        label="label",
+        labels=("no", "yes"),
+        metric="accuracy",
+        train=split(),
+        validation=split(),
+        test=split(),
+        origin={},
+        data_hash="0",
+    )
+
+
+def logits_with(accuracy: float) -> np.ndarray:
+    """Logits that are right on this share of the rows."""
+    labels = np.arange(ROWS) % CLASSES
+    right = np.arange(ROWS) < round(accuracy * ROWS)
+    return np.eye(CLASSES, dtype=np.float32)[np.where(right, labels, 1 - labels)]
+
+
+class Table:
+    """Trains by looking up: the score grows with the learning rate and the epochs."""
+
+    def __init__(self, *, diverging: str | None = None) -> None:
+        self.diverging = diverging
+        self.trained: list[int] = []
+
+    def perform(self, job: Job) -> Iterator[Result]:
+        if isinstance(job, Baselines):
+            for name in ("majority", "tfidf_logistic_regression", "linear_probe"):
+                yield BaselineResult(
+                    name=name,
+                    config={},
+                    validation_logits=logits_with(0.5),
+                    test_logits=logits_with(0.5),
+                    trainable_parameters=0,
+                    stored_bytes=0,
+                    seconds=0.0,
+                )
+            return
+        entries = list(job.entries)
+        for rung, epochs in enumerate(job.rungs):
+            last = rung == len(job.rungs) - 1
+            reports = {e.number: self._report(e.method, e.values["learning_rate"], epochs) for e in entries}
+            standings = [
+                Standing(
+                    number=e.number, method=e.method, score=reports[e.number].metrics["accuracy"], cost=1.0
+                )
+                for e in entries
+            ]
+            kept = {e.number for e in entries} if job.final else keep(rung, standings, len(job.rungs))
+            outcomes = []
+            for e in entries:
+                report = reports[e.number]
+                if not np.isfinite(report.train_loss):
+                    outcomes.append(
+                        Outcome(number=e.number, state=State.FAIL, report=report, message="diverged")
+                    )
+                elif last:
+                    self.trained.append(e.number)
+                    logits = logits_with(report.metrics["accuracy"])
+                    test = logits if job.final else None
+                    outcomes.append(
+                        Outcome(
+                            number=e.number,
+                            state=State.COMPLETE,
+                            report=report,
+                            module=b"module",
+                            validation_logits=logits,
+                            test_logits=test,
+                        )
+                    )
+                else:
+                    state = State.RUNNING if e.number in kept else State.PRUNED
+                    outcomes.append(Outcome(number=e.number, state=state, report=report))
+            yield Rung(bracket=job.number, rung=rung, outcomes=tuple(outcomes))
+            entries = [e for e, o in zip(entries, outcomes, strict=True) if o.state is State.RUNNING]
+            if not entries:
+                return
+
+    def _report(self, method: str, learning_rate: float, epochs: int) -> Report:
+        if method == self.diverging:
+            loss = float("nan")
+            return Report(
+                epochs=epochs,
+                metrics=metrics_of(logits_with(0) * np.nan, np.arange(ROWS) % 2),
+                train_loss=loss,
+                seconds=1.0,
+            )
+        accuracy = min(1.0, 0.5 + 20 * learning_rate) * (0.8 + 0.2 * epochs / 8)
+        report = metrics_of(logits_with(accuracy), np.arange(ROWS) % CLASSES)
+        return Report(epochs=epochs, metrics=report, train_loss=0.1, seconds=float(epochs))
+
+
+class Store:
+    """A study in a fresh SQLite file."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self.database: Database = open_database(f"sqlite:///{folder / 'study.db'}")
+        self.files = Files(folder / "files")
+        spec = StudySpec(train=DataFile(name="t.csv"), backbone="none", epochs=8, trials=12, **options)  # type: ignore[arg-type]
+        self.id = self.database.create_study("table", spec.to_json(), make_task().summary(), worker="test").id
+
+    def search(self, clock: Clock | None = None) -> Search:
+        methods = [method for method in METHODS.values() if method.searched]
+        return Search(self.database, self.files, self.id, make_task(), methods, cost, clock or Clock(None))
+
+    @property
+    def study(self) -> Study:
+        return self.database.study(self.id)
+
+
+def cost(config: MethodConfig) -> Cost:
+    return Cost(module_parameters=100, head_parameters=10)
+
+
+def run(search: Search, table: Table, *, stop_after: int | None = None) -> int:
+    """The local loop; with `stop_after`, dies after so many results. Returns how many there were."""
+    results = 0
+    while (job := search.next_job(slots=1)) is not None:
+        assert not isinstance(job, Wait)
+        for result in table.perform(job):
+            search.record(job, result)
+            results += 1
+            if results == stop_after:
+                return results
+        search.ended(job)
+    return results
+
+
+def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
+    store = Store(tmp_path, seeds=3, finalists=3, bracket_size=6)
+    run(store.search(), Table())
+    searched = [trial for trial in store.study.trials if trial.repeat_of is None]
+    assert len(searched) == 12
+    assert {trial.method for trial in searched[:6]} == {m.name for m in METHODS.values() if m.searched}
+    assert {trial.state for trial in searched} == {State.COMPLETE, State.PRUNED}
+    for trial in searched:
+        assert [report.epochs for report in trial.reports] == [2, 4, 8][: len(trial.reports)]
+        assert (trial.state is State.COMPLETE) == (len(trial.reports) == 3) == (trial.module_file is not None)
+        assert trial.test is None, "the search never sees the test split"
+    repeats = [trial for trial in store.study.trials if trial.repeat_of is not None]
+    assert len(repeats) == 9
+    assert {trial.seed for trial in repeats} == {1, 2, 3}, "finalists get fresh seeds"
+    assert all(trial.test is not None for trial in repeats)
+    finalists = [searched[number] for number in sorted({trial.repeat_of for trial in repeats})]
+    assert len({trial.method for trial in finalists}) == 3, "finalists are spread over methods"
+    assert [b.name for b in store.study.baselines] == [
+        "majority",
+        "tfidf_logistic_regression",
+        "linear_probe",
+    ]
+
+
+def test_a_search_that_died_goes_on_and_loses_no_finished_trial(tmp_path: Path) -> None:
+    for death in (1, 3, 5, 7, 9, 12):
+        folder = tmp_path / str(death)
+        folder.mkdir()
+        store = Store(folder, bracket_size=4)
+        first = Table()
+        run(store.search(), first, stop_after=death)
+        before = {t.number: t for t in store.study.trials if t.state in (State.COMPLETE, State.PRUNED)}
+        second = Table()
+        run(store.search(), second)
+        after = {trial.number: trial for trial in store.study.trials}
+        assert all(after[number] == trial for number, trial in before.items())
+        assert not set(before) & set(second.trained), "nothing finished is trained twice"
+        done = [t for t in after.values() if t.repeat_of is None and t.state is not State.FAIL]
+        assert len(done) == 12
+        repeats = [t for t in after.values() if t.repeat_of is not None and t.state is State.COMPLETE]
+        assert len({(t.repeat_of, t.seed) for t in repeats}) == len(repeats) == 9
+
+
+def test_a_method_that_diverges_fails_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(store.search(), Table(diverging="prefix"))
+    failed = {trial.method for trial in store.study.trials if trial.state is State.FAIL}
+    assert failed == {"prefix"}
+    assert all(t.message == "diverged" for t in store.study.trials if t.state is State.FAIL)
+    assert any(trial.repeat_of is not None for trial in store.study.trials)
+
+
+def test_a_job_that_breaks_off_fails_its_trials_with_the_reason(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    search = store.search()
+    baselines = search.next_job(slots=2)
+    bracket = search.next_job(slots=2)
+    assert isinstance(baselines, Baselines) and isinstance(bracket, Bracket)
+    search.ended(bracket, "the worker was killed")
+    assert {t.message for t in store.study.trials} == {"the worker was killed"}
+    assert {t.state for t in store.study.trials} == {State.FAIL}
+    with pytest.raises(SearchError, match="the baselines could not be scored: out of memory"):
+        search.ended(baselines, "out of memory")
+
+
+def test_finalists_wait_for_brackets_that_are_still_running(tmp_path: Path) -> None:
+    store, table = Store(tmp_path, bracket_size=12), Table()
+    search = store.search()
+    for job in (search.next_job(slots=2), search.next_job(slots=2)):
+        assert isinstance(search.next_job(slots=2), Wait)
+        assert job is not None and not isinstance(job, Wait)
+        for result in table.perform(job):
+            search.record(job, result)
+        search.ended(job)
+    final = search.next_job(slots=2)
+    assert isinstance(final, Bracket) and final.final
+    assert len(final.entries) == 1, "with two places side by side each training is a job of its own"
+
+
+def test_when_the_budget_ends_the_best_cut_trials_are_repeated(tmp_path: Path) -> None:
+    store, table = Store(tmp_path, bracket_size=6, budget_seconds=100.0), Table()
+    clock = Clock(100.0)
+    search = store.search(clock)
+    for _ in range(2):
+        job = search.next_job(slots=1)
+        assert job is not None and not isinstance(job, Wait)
+        for i, result in enumerate(table.perform(job)):
+            if isinstance(result, Rung):  # the deadline passed during the first rung
+                outcomes = [
+                    Outcome(number=o.number, state=State.PRUNED, report=o.report) for o in result.outcomes
+                ]
+                result = Rung(bracket=result.bracket, rung=result.rung, outcomes=tuple(outcomes))
+            search.record(job, result)
+            if i == 0 and isinstance(result, Rung):
+                break
+        search.ended(job)
+    object.__setattr__(clock, "started", clock.started - 70)
+    final = search.next_job(slots=1)
+    assert isinstance(final, Bracket) and final.final
+    assert len([t for t in store.study.trials if t.repeat_of is None]) == 6, "no new configuration after 60 %"
+
+
+@pytest.mark.parametrize(
+    ("remaining", "expected"),
+    [(1000.0, (3, 3)), (60.0, (3, 2)), (30.0, (3, 1)), (20.0, (2, 1)), (-5.0, (1, 1))],
+)
+def test_repeats_shrink_to_the_time_that_is_left(remaining: float, expected: tuple[int, int]) -> None:
+    # one training takes 10 s and one runs at a time: 60 s pay for six
+    assert affordable_repeats(3, 3, training_seconds=10.0, slots=1, remaining=remaining) == expected
