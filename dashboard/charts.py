@@ -29,7 +29,8 @@ def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
     colour = colours(list(points["method"]))
     figure = go.Figure()
     known: set[str] = set()
-    for (trial, method), curve in points.groupby(["trial", "method"], sort=True):
+    for trial, curve in points.groupby("trial", sort=True):
+        method = str(curve["method"].iloc[0])
         figure.add_scatter(
             x=curve["epochs"],
             y=curve["score"],
@@ -65,7 +66,8 @@ def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: st
         line={"color": GREY, "width": 1.5, "shape": "hv"},
         hoverinfo="skip",
     )
-    for method, group in trials.groupby("method", sort=True):
+    for method in colour:
+        group = trials[trials["method"] == method]
         best = group["trial"].isin(front["trial"])
         figure.add_scatter(
             x=group["parameters"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -10,6 +12,8 @@ import pandas as pd
 from dashboard.words import contender_name, method_name, state_name
 from selector.leaderboard import config_text, curves, leaderboard
 from selector.study import Study
+
+SPLITS = ("validation", "test")
 
 
 def board(study: Study) -> pd.DataFrame:
@@ -57,8 +61,9 @@ def board(study: Study) -> pd.DataFrame:
         "parameters",
         "seconds",
     ]
-    numbers = {"trial": "Int64", "epochs": "Int64", "parameters": "Int64", "score": float, "seconds": float}
-    return pd.DataFrame(rows, columns=columns).astype(numbers)
+    return pd.DataFrame(rows, columns=columns).astype(
+        {"trial": "Int64", "epochs": "Int64", "parameters": "Int64", "score": "float64", "seconds": "float64"}
+    )
 
 
 def curve_points(study: Study) -> pd.DataFrame:
@@ -88,35 +93,54 @@ def finite(value: float | None) -> float | None:
 
 
 def contenders(study: Study) -> pd.DataFrame:
-    """The recommended one, its alternatives and the baselines on validation and test, the best first.
+    """Finalists and baselines on validation and test, the best on validation first.
 
-    Baselines that are no alternative were scored once: they have no interval.
+    The recommended one and its alternatives have intervals; of the others only the mean is known.
     """
-    recommendation = study.recommendation or {}
-    compared = [recommendation, *recommendation.get("alternatives", [])] if recommendation else []
-    rows: dict[str, dict[str, Any]] = {}
-    for found in compared:
-        name = contender_name(found["method"], found["trial"])
-        rows.setdefault(name, {split: found[split] for split in ("validation", "test")})
+    found = study.recommendation
+    if found is None:
+        return _estimates([], "")
+    compared = {
+        contender_name(one["method"], one["trial"]): {split: one[split] for split in SPLITS}
+        for one in (found, *found["alternatives"])
+    }
+    rows = list({**_baselines(study), **_finalists(study), **compared}.items())
+    rows.sort(key=lambda row: -(finite(row[1]["validation"]["mean"]) or 0.0))
+    return _estimates(rows, contender_name(found["method"], found["trial"]))
+
+
+def _baselines(study: Study) -> dict[str, dict[str, Any]]:
     metric = study.task["metric"]
-    for baseline in study.baselines:
-        scores = {"validation": baseline.validation, "test": baseline.test}
-        rows.setdefault(
-            method_name(baseline.name), {split: {"mean": scores[split].get(metric)} for split in scores}
-        )
-    chosen = contender_name(recommendation["method"], recommendation["trial"]) if recommendation else ""
-    ordered = sorted(rows, key=lambda name: -(finite(rows[name]["validation"]["mean"]) or 0))
-    frame = [
-        {
-            "name": name,
-            "split": split,
-            **{key: rows[name][split].get(key) for key in ("mean", "low", "high")},
-            "seeds": rows[name][split].get("seeds", 1),
-            "recommended": name == chosen,
+    return {
+        method_name(baseline.name): {
+            "validation": {"mean": baseline.validation[metric]},
+            "test": {"mean": baseline.test[metric]},
         }
-        for name in ordered
-        for split in ("validation", "test")
+        for baseline in study.baselines
+    }
+
+
+def _finalists(study: Study) -> dict[str, dict[str, Any]]:
+    """Means over the repeats that were scored on the test split."""
+    metric = study.task["metric"]
+    repeats: dict[str, list[tuple[float, float]]] = {}
+    for trial in study.trials:
+        if trial.repeat_of is not None and trial.test is not None and trial.reports:
+            scores = trial.reports[-1].metrics[metric], trial.test[metric]
+            repeats.setdefault(contender_name(trial.method, trial.repeat_of), []).append(scores)
+    return {
+        name: {split: {"mean": fmean(values)} for split, values in zip(SPLITS, zip(*scores), strict=True)}
+        for name, scores in repeats.items()
+    }
+
+
+def _estimates(rows: Sequence[tuple[str, dict[str, Any]]], recommended: str) -> pd.DataFrame:
+    frame = [
+        {"name": name, "split": split, **estimates[split], "recommended": name == recommended}
+        for name, estimates in rows
+        for split in SPLITS
     ]
     columns = ["name", "split", "mean", "low", "high", "seeds", "recommended"]
-    numbers = {"mean": float, "low": float, "high": float, "recommended": bool}
-    return pd.DataFrame(frame, columns=columns).astype(numbers)
+    return pd.DataFrame(frame, columns=columns).astype(
+        {"mean": "float64", "low": "float64", "high": "float64", "recommended": "bool"}
+    )

@@ -75,8 +75,8 @@ def is_active(study: Study) -> bool:
 def elapsed(study: Study) -> float:
     """Seconds since the study was started; of a finished one what it took."""
     if study.state == "RUNNING" and study.started is not None:
-        return (datetime.now(UTC) - study.started).total_seconds()
-    return study.seconds
+        return float((datetime.now(UTC) - study.started).total_seconds())
+    return float(study.seconds)
 
 
 def facts(study: Study) -> str:

@@ -57,7 +57,7 @@ def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None)
     """Check once more, store and queue; returns the study's name. Raises one of USER_ERRORS."""
     with written(**uploads) as files:
         task = check_request(files, spec)
-        return service.submit(files, spec, task, name=name, queued=True).name
+        return service.submit(files, spec, task, name=name).name
 
 
 def data_files(uploads: Uploads) -> dict[str, DataFile]:

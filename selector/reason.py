@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selector.contenders import Contender
-from selector.statistics import Difference, Interval, Predictions, Tied, paired_difference
+from selector.bootstrap import Predictions
+from selector.contenders import Compared, Finalist
+from selector.statistics import Difference, Interval, Tied, paired_difference
 
 BASELINE_NAMES = {
     "majority": "the majority class",
@@ -16,10 +17,10 @@ BASELINE_NAMES = {
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """What the choice was made from."""
 
-    contenders: Sequence[Contender]
+    contenders: Sequence[Compared]
     """The cheapest first."""
     tied: Tied
     chosen: int
@@ -27,17 +28,17 @@ class Compared:
     metric: str
     labels: Predictions
     classes: int
-    tried: int
-    """Configurations that were searched."""
+    searched: int | None
+    """Configurations that led to the finalists."""
     seed: int
 
     @property
-    def choice(self) -> Contender:
+    def choice(self) -> Compared:
         return self.contenders[self.chosen]
 
     def finalists(self) -> list[int]:
         """Positions of the trained modules, the highest mean first."""
-        found = [position for position, one in enumerate(self.contenders) if one.trial is not None]
+        found = [i for i, one in enumerate(self.contenders) if isinstance(one, Finalist)]
         return sorted(found, key=lambda one: self.tied.differences[one].mean)
 
     def less_choice(self, position: int) -> Difference:
@@ -46,85 +47,83 @@ class Compared:
         return paired_difference(self.metric, a, b, self.labels, self.classes, seed=self.seed)
 
 
-def reason(compared: Compared, validation: Interval) -> str:
+def reason(comparison: Comparison, validation: Interval) -> str:
     """Three or four sentences: what was compared, the score, who was tied and what decided, what it costs.
 
     When a baseline is chosen, the first sentence says that it should be used.
     """
-    if compared.choice.trial is None:
-        sentences = [_use_the_baseline(compared), _what_was_compared(compared), _score(compared, validation)]
+    if not isinstance(comparison.choice, Finalist):
+        sentences = [
+            _use_the_baseline(comparison),
+            _what_was_compared(comparison),
+            _score(comparison, validation),
+        ]
     else:
         sentences = [
-            _what_was_compared(compared),
-            _score(compared, validation),
-            _what_decided(compared),
-            f"It trains {compared.choice.trainable_parameters:,} parameters "
-            f"and stores {_size(compared.choice.stored_bytes)}.",
+            _what_was_compared(comparison),
+            _score(comparison, validation),
+            _what_decided(comparison),
+            f"It trains {comparison.choice.trainable_parameters:,} parameters "
+            f"and stores {_size(comparison.choice.stored_bytes)}.",
         ]
     return " ".join(sentences)
 
 
-def _use_the_baseline(compared: Compared) -> str:
-    name = _name(compared.choice)
-    finalists = compared.finalists()
+def _use_the_baseline(comparison: Comparison) -> str:
+    name = _name(comparison.choice)
+    finalists = comparison.finalists()
     if not finalists:
         return f"Use {name}: no module was trained to the end."
     best = finalists[0]
-    module = compared.contenders[best]
+    lead = f"{_points(comparison.less_choice(best))}{_correction(comparison, best)}"
+    label = _label(comparison.contenders[best]).replace(" (", ", ").replace(")", "")
+    return f"Use {name}: no trained module is significantly better (best: {label}, {lead})."
+
+
+def _what_was_compared(comparison: Comparison) -> str:
+    finalists, rows = comparison.finalists(), f"{len(comparison.labels):,} validation examples"
+    entered = _count(len(comparison.contenders) - len(finalists), "baseline")
+    if finalists:
+        seeds = sorted({len(comparison.contenders[one].validation) for one in finalists})
+        each = _count(seeds[-1], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+        of = "" if comparison.searched is None else f" of {_count(comparison.searched, 'configuration')}"
+        entered = f"{_count(len(finalists), 'finalist')}{of} with {each} each and {entered}"
+    return f"{entered} were compared on {rows}."
+
+
+def _score(comparison: Comparison, validation: Interval) -> str:
+    label, seeds = _label(comparison.choice), _count(validation.seeds, "seed")
     return (
-        f"Use {name}: no trained module is significantly better (best: {module.method}, trial {module.trial}, "
-        f"{_points(compared.less_choice(best))}{_correction(compared, best)})."
+        f"On validation, {label} reaches {comparison.metric} {validation.mean:.3f} "
+        f"(95 % interval {validation.low:.3f} to {validation.high:.3f}, {seeds})."
     )
 
 
-def _what_was_compared(compared: Compared) -> str:
-    finalists, rows = compared.finalists(), f"{len(compared.labels):,} validation examples"
-    baselines = _count(len(compared.contenders) - len(finalists), "baseline")
-    tried = f"{_count(compared.tried, 'configuration')} {'was' if compared.tried == 1 else 'were'} searched"
-    if not finalists:
-        return f"{tried}, and {baselines} compared on {rows}."
-    seeds = sorted({len(compared.contenders[one].validation) for one in finalists})
-    each = _count(seeds[-1], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-    return (
-        f"{tried}; {_count(len(finalists), 'finalist')} with {each} each and {baselines} "
-        f"were compared on {rows}."
-    )
-
-
-def _score(compared: Compared, validation: Interval) -> str:
-    over = f"over {_count(validation.seeds, 'seed')}" if compared.choice.trial is not None else "as measured"
-    return (
-        f"{_capital(_label(compared.choice))} reaches {compared.metric} {validation.mean:.3f} on validation "
-        f"({over}, 95 % interval {validation.low:.3f} to {validation.high:.3f})."
-    )
-
-
-def _what_decided(compared: Compared) -> str:
-    tied, contenders = compared.tied, compared.contenders
-    others = [one for one in sorted(tied.members) if one != compared.chosen]
+def _what_decided(comparison: Comparison) -> str:
+    tied, contenders = comparison.tied, comparison.contenders
+    others = [one for one in sorted(tied.members) if one != comparison.chosen]
     if not others:
-        return _clear_lead(compared)
-    if compared.chosen != tied.best:
-        lead = compared.less_choice(tied.best)
+        return _clear_lead(comparison)
+    if comparison.chosen != tied.best:
+        best, lead = contenders[tied.best], _points(comparison.less_choice(tied.best))
+        sizes = f"{_size(comparison.choice.stored_bytes)} against {_size(best.stored_bytes)}"
         return (
-            f"The highest score is {_label(contenders[tied.best])}, {_points(lead)}"
-            f"{_correction(compared, compared.chosen)}: of the {len(tied.members)} that cannot be told apart, "
-            f"this is the cheapest ({_size(compared.choice.stored_bytes)} "
-            f"against {_size(contenders[tied.best].stored_bytes)})."
+            f"The highest score is {_label(best)}, {lead}{_correction(comparison, tied.best)}: "
+            f"of the {len(tied.members)} that cannot be told apart, this is the cheapest ({sizes})."
         )
     names = ", ".join(_label(contenders[one]) for one in others)
     verb = "is" if len(others) == 1 else "are"
-    return f"It has the highest score and costs least; {names} {verb} not significantly worse."
+    return f"It has the highest score; {names} {verb} not significantly worse, but not cheaper either."
 
 
-def _clear_lead(compared: Compared) -> str:
-    differences = compared.tied.differences
-    others = [one for one in range(len(differences)) if one != compared.chosen]
+def _clear_lead(comparison: Comparison) -> str:
+    differences = comparison.tied.differences
+    others = [one for one in range(len(differences)) if one != comparison.chosen]
     if not others:
         return "Nothing else was there to compare it with."
     second = min(others, key=lambda one: differences[one].mean)
     return (
-        f"It is significantly better than all others; next is {_label(compared.contenders[second])}, "
+        f"It is significantly better than all others; next is {_label(comparison.contenders[second])}, "
         f"{_points(_turned(differences[second]))}."
     )
 
@@ -132,13 +131,12 @@ def _clear_lead(compared: Compared) -> str:
 # --------------------------------------------------------------------------------------- words
 
 
-def _correction(compared: Compared, other: int) -> str:
-    """Says why a difference is no difference although its own interval leaves out zero."""
-    position = other if compared.chosen == compared.tied.best else compared.chosen
-    one = compared.tied.differences[position]
-    if one.low <= 0 <= one.high:
+def _correction(comparison: Comparison, other: int) -> str:
+    """Says why a lead over the choice is none although its own interval leaves out zero."""
+    lead = comparison.less_choice(other)
+    if lead.low <= 0:
         return ""
-    return f", not significant after correcting for {len(compared.contenders) - 1} comparisons"
+    return f", not significant after correction for {len(comparison.contenders) - 1} comparisons"
 
 
 def _turned(one: Difference) -> Difference:
@@ -147,21 +145,21 @@ def _turned(one: Difference) -> Difference:
 
 def _points(one: Difference) -> str:
     """A difference in points, that is, hundredths of the metric."""
-    return f"{100 * one.mean:+.1f} points, 95 % interval {100 * one.low:.1f} to {100 * one.high:.1f}"
+    # Adding zero turns -0.0 into 0.0.
+    mean, low, high = (round(100 * number, 1) + 0.0 for number in (one.mean, one.low, one.high))
+    return f"{mean:+.1f} points, 95 % interval {low:.1f} to {high:.1f}"
 
 
-def _name(contender: Contender) -> str:
-    return BASELINE_NAMES.get(contender.method, contender.method)
+def _name(contender: Compared) -> str:
+    """A method's name, or a baseline's in words."""
+    if isinstance(contender, Finalist):
+        return contender.method
+    return BASELINE_NAMES.get(contender.name, contender.name)
 
 
-def _label(contender: Contender) -> str:
-    if contender.trial is None:
-        return _name(contender)
-    return f"{contender.method} (trial {contender.trial})"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:] if text.startswith("the ") else text
+def _label(contender: Compared) -> str:
+    name = _name(contender)
+    return f"{name} (trial {contender.trial})" if isinstance(contender, Finalist) else name
 
 
 def _count(number: int, noun: str) -> str:
@@ -169,9 +167,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _size(stored_bytes: int) -> str:
-    if stored_bytes < 1000:
-        return _count(stored_bytes, "byte")
-    for unit, size in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
-        if stored_bytes < 1000 * size:
-            break
-    return f"{stored_bytes / size:.1f} {unit}"
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if stored_bytes >= size:
+            return f"{stored_bytes / size:.1f} {unit}"
+    return _count(stored_bytes, "byte")

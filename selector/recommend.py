@@ -6,29 +6,33 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from selector.contenders import Contender, Labels
-from selector.reason import Compared, reason
+from selector.bootstrap import Predictions
+from selector.contenders import Compared, Contender, Finalist
+from selector.reason import Comparison, reason
 from selector.statistics import Interval, Tied, interval, tied_set
+
+__all__ = ["Contender", "Finalist", "Recommendation", "Scored", "recommend"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
     """A contender with its scores, test included."""
 
-    contender: Contender
+    contender: Compared
     validation: Interval
     test: Interval
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `trial` is null for a baseline."""
+        one = self.contender
         return {
-            "trial": self.contender.trial,
-            "method": self.contender.method,
-            "config": dict(self.contender.config),
+            "trial": one.trial if isinstance(one, Finalist) else None,
+            "method": one.method if isinstance(one, Finalist) else one.name,
+            "config": dict(one.config),
             "validation": asdict(self.validation),
             "test": asdict(self.test),
-            "trainable_parameters": self.contender.trainable_parameters,
-            "stored_bytes": self.contender.stored_bytes,
+            "trainable_parameters": one.trainable_parameters,
+            "stored_bytes": one.stored_bytes,
         }
 
 
@@ -56,15 +60,17 @@ class Recommendation:
 
 
 def recommend(
-    contenders: Sequence[Contender],
-    labels: Labels,
+    finalists: Sequence[Finalist],
+    baselines: Sequence[Contender],
+    *,
+    validation_labels: Predictions,
+    test_labels: Predictions,
     metric: str,
     classes: int,
-    *,
-    tried: int,
+    searched: int | None = None,
     seed: int = 0,
 ) -> Recommendation:
-    """Choose by validation alone; `tried` configurations were searched to find the finalists.
+    """Choose by validation alone; `searched` configurations led to the finalists, where that is known.
 
     The best is the highest mean. Tied with it are all, finalists and baselines,
     whose paired difference is not significant at 5 % after Holm's correction.
@@ -72,45 +78,46 @@ def recommend(
     parameters, then the higher mean.
 
     Raises:
-        ValueError: without contenders.
+        ValueError: if there is nobody to choose from.
     """
-    ordered = sorted(contenders, key=_cost)  # so that of equal means the cheapest counts as the best
-    tied = tied_set(metric, [one.validation for one in ordered], labels.validation, classes, seed=seed)
+    # The cheapest first, so that of equal means the cheapest counts as the best.
+    ordered: list[Compared] = sorted([*finalists, *baselines], key=_cost)
+    tied = tied_set(metric, [one.validation for one in ordered], validation_labels, classes, seed=seed)
     chosen = _cheapest(ordered, tied)
+    comparison = Comparison(ordered, tied, chosen, metric, validation_labels, classes, searched, seed)
 
     def scored(position: int) -> Scored:
-        # The test split is looked at here, when the choice stands.
+        # The test split is looked at here for the first time: the choice stands.
         one = ordered[position]
         return Scored(
             contender=one,
-            validation=interval(metric, one.validation, labels.validation, classes, seed=seed),
-            test=interval(metric, one.test, labels.test, classes, seed=seed),
+            validation=interval(metric, one.validation, validation_labels, classes, seed=seed),
+            test=interval(metric, one.test, test_labels, classes, seed=seed),
         )
 
     choice = scored(chosen)
-    compared = Compared(ordered, tied, chosen, metric, labels.validation, classes, tried, seed)
     members = [ordered[position] for position in sorted(tied.members)]
     return Recommendation(
         choice=choice,
-        reason=reason(compared, choice.validation),
-        tied=tuple(sorted(one.trial for one in members if one.trial is not None)),
-        tied_baselines=tuple(one.method for one in members if one.trial is None),
+        reason=reason(comparison, choice.validation),
+        tied=tuple(sorted(one.trial for one in members if isinstance(one, Finalist))),
+        tied_baselines=tuple(one.name for one in members if isinstance(one, Contender)),
         alternatives=tuple((why, scored(one)) for one, why in _alternatives(ordered, tied, chosen).items()),
     )
 
 
-def _cost(contender: Contender) -> tuple[int, int]:
+def _cost(contender: Compared) -> tuple[int, int]:
     return contender.stored_bytes, contender.trainable_parameters
 
 
-def _cheapest(ordered: Sequence[Contender], tied: Tied) -> int:
+def _cheapest(ordered: Sequence[Compared], tied: Tied) -> int:
     return min(tied.members, key=lambda one: (_cost(ordered[one]), tied.differences[one].mean, one))
 
 
-def _alternatives(ordered: Sequence[Contender], tied: Tied, chosen: int) -> dict[int, str]:
+def _alternatives(ordered: Sequence[Compared], tied: Tied, chosen: int) -> dict[int, str]:
     """Position -> why it is worth a look; the first reason counts."""
-    trials = [position for position, one in enumerate(ordered) if one.trial is not None]
-    baselines = [position for position, one in enumerate(ordered) if one.trial is None]
+    trials = [position for position, one in enumerate(ordered) if isinstance(one, Finalist)]
+    baselines = [position for position, one in enumerate(ordered) if isinstance(one, Contender)]
 
     def best_of(positions: Sequence[int]) -> list[int]:
         return sorted(positions, key=lambda one: (tied.differences[one].mean, one))[:1]

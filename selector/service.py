@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -89,16 +88,15 @@ class Service:
         Raises:
             RequestError: if the name is taken or is no name.
         """
-        kept = keep(self.files, given)
-        spec = replace(spec, **kept)
+        spec = keep(self.files, given, spec)
         chosen = self._free_name(Path(spec.train.name).stem) if name is None else self._checked_name(name)
         return self.database.create_study(chosen, spec.to_json(), task.summary(), worker)
 
     def _checked_name(self, name: str) -> str:
         if not NAME.fullmatch(name):
             raise RequestError(
-                f"{name!r} cannot name a study; a name has 1 to 64 letters, digits, dots, dashes or underscores "
-                f"and starts with a letter or digit"
+                f"{name!r} cannot name a study; a name has 1 to 64 letters, digits, dots, dashes or "
+                f"underscores and starts with a letter or digit"
             )
         if name in {study.name for study in self.database.studies()}:
             raise RequestError(

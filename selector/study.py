@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from storage.records import Study as Study
+
 
 class RequestError(ValueError):
     """The user asked for something that cannot be done; the message is shown as it is."""

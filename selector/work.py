@@ -27,7 +27,7 @@ from trainers.train import Data, Training, prepare
 from trainers.train import start as start_training
 
 MAX_STACK = 8
-"""Candidates in one stack. On a CPU larger stacks gain nothing and fall out of its cache (docs/performance.md)."""
+"""Candidates in one stack. On a CPU larger ones gain nothing and leave its cache (docs/performance.md)."""
 
 
 class Worker:

@@ -32,7 +32,7 @@ def open_migration_engine(url: URL) -> Engine:
     the children of its rows if foreign keys were on.
     """
     if url.get_backend_name() == "sqlite":
-        return _sqlite(url, {"foreign_keys": "ON"}, poolclass=NullPool)
+        return _sqlite(url, {"foreign_keys": "OFF"}, poolclass=NullPool)
     return _postgresql(url, poolclass=NullPool)
 
 

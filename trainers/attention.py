@@ -74,7 +74,7 @@ def _prepend(
 
     def by_head(slots: Tensor) -> Tensor:
         spread = slots.expand(candidates, batch, length, slots.shape[-1]).flatten(0, 1)
-        return spread.unflatten(-1, (heads, -1)).transpose(1, 2).to(key.dtype)
+        return spread.view(examples, length, heads, -1).transpose(1, 2).to(key.dtype)
 
     visible = prefix.visible.bool().repeat_interleave(batch, 0)[:, None, None].expand(-1, -1, queries, -1)
     if mask is None:

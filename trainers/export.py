@@ -173,7 +173,8 @@ class Exported:
     def logits(self, split: Split) -> Float[np.ndarray, "rows classes"]:
         """Logits in fp32; the labels of the split are not read."""
         tokens = tokenise(split, self.stack.backbone.tokenizer, self.manifest["max_length"])
-        return logits_of(self.stack, tokens)[0]
+        logits: Logits = logits_of(self.stack, tokens)[0]
+        return logits
 
     def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """One `{"label", "probabilities"}` a text, in order.

@@ -57,7 +57,8 @@ def clip_per_candidate(
     Equals `torch.nn.utils.clip_grad_norm_` for one candidate.
     """
     norms = gradient.norm(dim=1, keepdim=True)
-    return gradient * (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    factors: Tensor = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+    return gradient * factors
 
 
 def schedule(step: int, steps: int) -> float:

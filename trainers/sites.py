@@ -156,7 +156,7 @@ class Rows:
     def mean(self, values: Float[Tensor, "candidates rows"]) -> Float[Tensor, "candidates batch"]:
         """Mean over the real tokens of each example, so that padding changes nothing."""
         weights = self.mask.to(values.dtype)
-        grid = values.unflatten(1, weights.shape)
+        grid = values.view(len(values), *weights.shape)
         return (grid * weights).sum(-1) / weights.sum(-1)
 
     def spread(self, values: Float[Tensor, "candidates batch"]) -> Float[Tensor, "candidates rows"]:

@@ -59,7 +59,7 @@ def show_counts(study: Study) -> None:
     st.progress(share, text=f"{done} of {total} configurations finished")
     repeats = [trial for trial in study.trials if trial.repeat_of is not None]
     repeated = sum(state_name(trial.state) in DONE for trial in repeats)
-    values = {
+    values: dict[str, str | int] = {
         "Elapsed": duration(elapsed(study)),
         "Running": counts.get("running", 0),
         "Trained to the end": counts.get("complete", 0),

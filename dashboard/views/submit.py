@@ -37,11 +37,11 @@ def ask_files() -> tuple[dict[str, Upload], tuple[str, ...]]:
     return uploads, tuple(f"{split} {file.file_id}" for split, file in given.items())
 
 
-def ask_columns(columns: list[str]) -> dict[str, str | None]:
+def ask_columns(columns: list[str]) -> dict[str, Any]:
     """Column roles, task and metric; None where Peltier finds out by itself."""
     names = {"text": "Text column", "text_pair": "Second text column", "label": "Label column"}
     places = st.columns(5)
-    asked: dict[str, str | None] = {}
+    asked: dict[str, Any] = {}
     for place, (field, label) in zip(places, names.items(), strict=False):
         asked[field] = place.selectbox(
             label,
@@ -83,7 +83,7 @@ def ask_search() -> dict[str, Any]:
     if reasons:
         right.caption(plain("; ".join(reasons)))
     places = st.columns(4)
-    asked = {
+    asked: dict[str, Any] = {
         "backbone": backbone,
         "methods": tuple(methods) or None,
         "trials": whole(places[0], "Configurations to try", 16, "trials"),
@@ -130,7 +130,8 @@ def show_understood(found: Understood) -> None:
     pair = "" if columns["text_pair"] is None else f" and {plain(columns['text_pair'])}"
     st.markdown(
         f"**{plain(task['kind'])}** of column **{plain(columns['text'])}{pair}** into "
-        f"{len(task['labels'])} labels of column **{plain(columns['label'])}**, scored by **{metric_name(task['metric'])}**."
+        f"{len(task['labels'])} labels of column **{plain(columns['label'])}**, "
+        f"scored by **{metric_name(task['metric'])}**."
     )
     left, right = st.columns([3, 2])
     splits = ("train", "validation", "test")
@@ -204,7 +205,7 @@ ready = False
 if columns and asked_search["backbone"]:
     with understanding:
         try:
-            spec = StudySpec(**data_files(uploads), **asked_columns, **asked_search)
+            spec = StudySpec(**{**data_files(uploads), **asked_columns, **asked_search})
             show_understood(understand(file_ids, uploads, spec))
             ready = True
         except USER_ERRORS as error:

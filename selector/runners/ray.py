@@ -86,7 +86,7 @@ def perform(config: Mapping[str, Any], *, bench: Bench, mailbox: Any) -> None:
         tune.report({"results": count})
 
 
-class JobSearcher(Searcher):  # type: ignore[misc]
+class JobSearcher(Searcher):
     """Asks our search for jobs in the place where Tune asks for configurations."""
 
     def __init__(self, source: JobSource, mailbox: Any, slots: int) -> None:
@@ -98,7 +98,7 @@ class JobSearcher(Searcher):  # type: ignore[misc]
         self.error: Exception | None = None
         """What went wrong while recording; Tune would only log it."""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         if self.error is not None:
             return str(Searcher.FINISHED)
         try:
@@ -160,6 +160,6 @@ def _start(cpus: int) -> None:
         num_cpus=cpus,
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
-        logging_level="CRITICAL",
+        logging_level=logging.CRITICAL,
         log_to_driver=False,
     )

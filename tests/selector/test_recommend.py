@@ -1,0 +1,160 @@
+"""The choice and its reason, as exact text, in situations made by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from selector.recommend import Contender, Finalist, Recommendation, recommend
+
+ROWS = 200
+LABELS = np.ones(ROWS, np.int64)
+
+
+def right(*counts: int, start: int = 0) -> NDArray[np.int64]:
+    """One seed for each count: so many of the examples are right, from `start` on."""
+    return np.stack([np.roll(np.arange(ROWS) < count, start) for count in counts]).astype(np.int64)
+
+
+def finalist(trial: int, method: str, stored_bytes: int, validation: NDArray[np.int64]) -> Finalist:
+    return Finalist(
+        trial=trial,
+        method=method,
+        config={"rank": 8},
+        stored_bytes=stored_bytes,
+        trainable_parameters=stored_bytes // 4,
+        validation=validation,
+        test=right(*[150] * len(validation)),
+    )
+
+
+def baseline(name: str, stored_bytes: int, count: int) -> Contender:
+    return Contender(
+        name=name,
+        stored_bytes=stored_bytes,
+        trainable_parameters=stored_bytes // 4,
+        validation=right(count),
+        test=right(140),
+    )
+
+
+def chosen(
+    finalists: list[Finalist], baselines: list[Contender], searched: int | None = 16
+) -> Recommendation:
+    return recommend(
+        finalists,
+        baselines,
+        validation_labels=LABELS,
+        test_labels=LABELS,
+        metric="accuracy",
+        classes=2,
+        searched=searched,
+    )
+
+
+MAJORITY = baseline("majority", 0, 60)
+PROBE = baseline("linear_probe", 12_000, 120)
+LORA = finalist(5, "lora", 310_000, right(170, 172, 174))
+
+
+def test_a_clear_winner_says_by_how_much() -> None:
+    found = chosen([LORA, finalist(7, "adapter", 90_000, right(140, 141, 142))], [MAJORITY, PROBE])
+    assert found.reason == (
+        "2 finalists of 16 configurations with 3 seeds each and 2 baselines "
+        "were compared on 200 validation examples. "
+        "On validation, lora (trial 5) reaches accuracy 0.860 (95 % interval 0.811 to 0.908, 3 seeds). "
+        "It is significantly better than all others; next is adapter (trial 7), -15.5 points, "
+        "95 % interval -20.6 to -11.0. "
+        "It trains 77,500 parameters and stores 310.0 kB."
+    )
+    assert (found.tied, found.tied_baselines) == ((5,), ())
+
+
+def test_the_cheapest_of_the_tied_is_preferred_to_the_highest_score() -> None:
+    found = chosen([LORA, finalist(7, "adapter", 90_000, right(169, 171, 173, start=4))], [MAJORITY, PROBE])
+    assert found.reason == (
+        "2 finalists of 16 configurations with 3 seeds each and 2 baselines "
+        "were compared on 200 validation examples. "
+        "On validation, adapter (trial 7) reaches accuracy 0.855 (95 % interval 0.805 to 0.902, 3 seeds). "
+        "The highest score is lora (trial 5), +0.5 points, 95 % interval -2.1 to 3.4: "
+        "of the 2 that cannot be told apart, this is the cheapest (90.0 kB against 310.0 kB). "
+        "It trains 22,500 parameters and stores 90.0 kB."
+    )
+    assert found.tied == (5, 7)
+    assert [(why, one.to_json()["trial"]) for why, one in found.alternatives] == [
+        ("highest validation score", 5),
+        ("best baseline", None),
+    ]
+
+
+def test_the_highest_score_that_costs_least_names_who_it_is_tied_with() -> None:
+    found = chosen([LORA, finalist(7, "unipelt", 900_000, right(169, 171, 173, start=4))], [MAJORITY], None)
+    assert found.reason == (
+        "2 finalists with 3 seeds each and 1 baseline were compared on 200 validation examples. "
+        "On validation, lora (trial 5) reaches accuracy 0.860 (95 % interval 0.811 to 0.908, 3 seeds). "
+        "It has the highest score; unipelt (trial 7) is not significantly worse, but not cheaper either. "
+        "It trains 77,500 parameters and stores 310.0 kB."
+    )
+
+
+def test_a_tied_linear_probe_wins_over_modules() -> None:
+    found = chosen([LORA], [MAJORITY, baseline("linear_probe", 12_000, 169)])
+    assert found.reason == (
+        "Use the linear probe: no trained module is significantly better "
+        "(best: lora, trial 5, +1.5 points, 95 % interval -0.4 to 3.5). "
+        "1 finalist of 16 configurations with 3 seeds each and 2 baselines "
+        "were compared on 200 validation examples. "
+        "On validation, the linear probe reaches accuracy 0.845 (95 % interval 0.795 to 0.895, 1 seed)."
+    )
+    assert found.tied == (5,) and found.tied_baselines == ("linear_probe",)
+    values = found.to_json()
+    assert (values["trial"], values["method"]) == (None, "linear_probe")
+
+
+def test_without_a_module_a_baseline_is_recommended() -> None:
+    found = chosen([], [MAJORITY, PROBE])
+    assert found.reason == (
+        "Use the linear probe: no module was trained to the end. "
+        "2 baselines "
+        "were compared on 200 validation examples. "
+        "On validation, the linear probe reaches accuracy 0.600 (95 % interval 0.535 to 0.670, 1 seed)."
+    )
+
+
+def test_nothing_but_one_finalist_is_recommended_plainly() -> None:
+    assert "Nothing else was there to compare it with." in chosen([LORA], []).reason
+    with pytest.raises(ValueError, match="at least one contender"):
+        chosen([], [])
+
+
+def test_equal_cost_is_decided_by_parameters_then_by_score() -> None:
+    low = finalist(1, "lora", 1000, right(150))
+    high = finalist(2, "lora", 1000, right(152))
+    assert chosen([low, high], []).choice.contender == high
+    fewer = replace(low, trainable_parameters=1)
+    assert chosen([fewer, high], []).choice.contender == fewer
+
+
+def test_test_scores_never_change_the_choice() -> None:
+    other = finalist(7, "adapter", 90_000, right(169, 171, 173, start=4))
+    kind = chosen([LORA, other], [MAJORITY, PROBE])
+    cruel = [replace(one, test=right(0, 0, 0)) for one in (LORA, other)]
+    perfect = [replace(one, test=right(ROWS)) for one in (MAJORITY, PROBE)]
+    told = chosen(cruel, perfect)
+    assert told.reason == kind.reason and told.tied == kind.tied
+    assert [why for why, _ in told.alternatives] == [why for why, _ in kind.alternatives]
+    assert told.choice.test.mean == 0.0
+
+
+def test_json_has_exactly_the_promised_keys() -> None:
+    values = chosen([LORA], [MAJORITY, PROBE]).to_json()
+    row = ["config", "method", "stored_bytes", "test", "trainable_parameters", "trial", "validation"]
+    assert sorted(values) == sorted([*row, "alternatives", "reason", "tied", "tied_baselines"])
+    assert sorted(values["test"]) == ["high", "low", "mean", "seeds"]
+    assert all(sorted(one) == sorted([*row, "why"]) for one in values["alternatives"])
+    assert json.loads(json.dumps(values)) == values
+    assert values["validation"]["seeds"] == 3 and values["validation"]["mean"] == pytest.approx(0.86)
