@@ -27,7 +27,7 @@ def board(study: Study) -> pd.DataFrame:
             "trial": None,
             "kind": "baseline",
             "method": baseline.name,
-            "configuration": config_text(baseline.name, baseline.config),
+            "configuration": config_text(baseline.config),
             "state": "complete",
             "epochs": None,
             "score": finite(baseline.validation.get(metric)),

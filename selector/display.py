@@ -9,14 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from selector.leaderboard import Row, leaderboard
+from selector.reason import BASELINE_NAMES
 from storage.records import Study
-
-BASELINE_NAMES = {
-    "majority": "majority class",
-    "tfidf_logistic_regression": "TF-IDF + logistic regression",
-    "linear_probe": "linear probe",
-}
-
 
 def print_study(study: Study, database: str, console: Console) -> None:
     """Everything that a person wants to know of a study."""

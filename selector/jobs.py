@@ -37,6 +37,8 @@ class Entry:
     values: Mapping[str, Any]
     seed: int
     """Initialises the module and the head."""
+    stored_bytes: int
+    """Of two trials with equal scores the smaller one goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)

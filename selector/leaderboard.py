@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from storage.records import State, Study, Trial
-from trainers.method import METHODS, MethodConfig, domains
+
+SHARED = ("learning_rate", "weight_decay")
+"""Fields that every method has. Not asked from `trainers`: a table must not wait for torch."""
 
 ORDER = (State.COMPLETE, State.PRUNED, State.RUNNING, State.WAITING, State.FAIL)
 
@@ -61,12 +62,9 @@ def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
     }
 
 
-def config_text(method: str, config: Mapping[str, Any]) -> str:
+def config_text(config: Mapping[str, Any]) -> str:
     """A configuration in one line: the method's own fields first, then those that all methods share."""
-    shared = {field.name for field in fields(MethodConfig)}
-    # A database may have reordered the keys.
-    known = list(domains(METHODS[method])) if method in METHODS else list(config)
-    names = sorted(config, key=lambda name: (name in shared, known.index(name) if name in known else 0))
+    names = sorted(config, key=lambda name: (name in SHARED, name))  # PostgreSQL reorders keys
     return ", ".join(f"{name} {_text(config[name])}" for name in names)
 
 
@@ -79,7 +77,7 @@ def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
     return Row(
         number=trial.number,
         method=trial.method,
-        config=config_text(trial.method, trial.config),
+        config=config_text(trial.config),
         state=trial.state,
         epochs=trial.epochs,
         validation=trial.reports[-1].metrics[metric] if trial.reports else None,

@@ -87,6 +87,8 @@ def _known(trials: Sequence[Trial], methods: Sequence[type[MethodConfig]], metri
 
 
 def _diverged(trial: Trial) -> bool:
+    # Optuna leaves failed trials out. Left out, divergence draws the search over the edge: on a
+    # curve that rises up to it, 20 of 20 proposals lay beyond, and 6 of 20 when it is counted as bad.
     return bool(trial.reports) and not math.isfinite(trial.reports[-1].train_loss)
 
 

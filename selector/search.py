@@ -129,7 +129,16 @@ class Search:
         deadline: float | None = None,
         final: bool = False,
     ) -> Bracket:
-        entries = [Entry(number=t.number, method=t.method, values=t.config, seed=t.seed) for t in trials]
+        entries = [
+            Entry(
+                number=trial.number,
+                method=trial.method,
+                values=trial.config,
+                seed=trial.seed,
+                stored_bytes=trial.stored_bytes or 0,
+            )
+            for trial in trials
+        ]
         self._brackets += 1
         return Bracket(
             number=self._brackets - 1,

@@ -54,7 +54,7 @@ def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
     for rung, epochs in enumerate(bracket.rungs):
         reports = {number: report for group in groups for number, report in group.advance(epochs).items()}
         failed = {number: text for group in groups for number, text in group.take_failures().items()}
-        failed |= {n: _diverged(r) for n, r in reports.items() if not math.isfinite(r.train_loss)}
+        failed |= {n: _diverged(r) for n, r in reports.items() if not _healthy(r, bracket.metric)}
         last = rung == len(bracket.rungs) - 1
         kept = _kept(bracket, rung, {n: r for n, r in reports.items() if n not in failed})
         late = bracket.deadline is not None and time.time() > bracket.deadline
@@ -91,10 +91,10 @@ def _config(entry: Entry) -> MethodConfig:
 def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
     if bracket.final:
         return set(reports)
-    methods = {entry.number: entry.method for entry in bracket.entries}
     standings = [
-        Standing(number=n, method=methods[n], score=r.metrics[bracket.metric], cost=r.seconds)
-        for n, r in reports.items()
+        Standing(e.number, e.method, reports[e.number].metrics[bracket.metric], e.stored_bytes)
+        for e in bracket.entries
+        if e.number in reports
     ]
     return keep(rung, standings, len(bracket.rungs))
 
@@ -104,6 +104,10 @@ def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outc
         return Outcome(number=number, state=State.RUNNING, report=report)
     message = "stopped when the budget ended" if late else ""
     return Outcome(number=number, state=State.PRUNED, report=report, message=message)
+
+
+def _healthy(report: Report, metric: str) -> bool:
+    return math.isfinite(report.train_loss) and math.isfinite(report.metrics[metric])
 
 
 def _diverged(report: Report) -> str:

@@ -22,7 +22,7 @@ def show_choice(study: Study, found: dict[str, Any], metric: str) -> None:
     """The choice in one sentence, its reason and its expected quality."""
     name = f"**{method_name(found['method'])}**"
     if found["trial"] is not None:
-        config = plain(config_text(found["method"], found["config"]))
+        config = plain(config_text(found["config"]))
         st.markdown(f"### Use {name}\nTrial {found['trial']}: {config}.")
     else:
         st.markdown(f"### Use the baseline {name}")
@@ -53,7 +53,7 @@ def show_alternatives(found: dict[str, Any], metric: str) -> None:
             f"test {metric}": estimate(other["test"]),
             "trainable parameters": other["trainable_parameters"],
             "stored size": size(other["stored_bytes"]),
-            "configuration": config_text(other["method"], other["config"]),
+            "configuration": config_text(other["config"]),
         }
         for other in found["alternatives"]
     ]

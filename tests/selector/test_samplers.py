@@ -174,7 +174,7 @@ def test_a_failed_default_is_not_tried_again_and_foreign_trials_are_ignored() ->
 
 def test_learning_rates_that_diverge_are_avoided() -> None:
     bitfit = METHODS["bitfit"]
-    rates = [6e-4 * 1.25**i for i in range(16)]
+    rates = [6e-4 * 1.13**i for i in range(32)]
     trials = []
     for number, rate in enumerate(rates):
         config = bitfit(learning_rate=rate)
@@ -184,11 +184,12 @@ def test_learning_rates_that_diverge_are_avoided() -> None:
         trials.append(diverged if rate > 4e-3 else complete(number, config))
     failed = [replace(one, reports=()) if one.state is State.FAIL else one for one in trials]
 
-    def bold(known: list[Trial]) -> int:
-        found = [propose(known, 8, [bitfit], "accuracy", seed) for seed in range(5)]
-        return sum(one.learning_rate > 4e-3 for proposals in found for one in proposals)
+    def share_beyond(known: list[Trial]) -> float:
+        found = [propose(known, 4, [bitfit], "accuracy", seed) for seed in range(5)]
+        return sum(one.learning_rate > 4e-3 for proposals in found for one in proposals) / 20
 
-    assert bold(trials) < bold(failed)
+    # Left out, they would draw the search over the edge, where no score speaks against it.
+    assert share_beyond(trials) <= 0.4 < 0.8 <= share_beyond(failed)
 
 
 def test_running_trials_and_nan_scores_are_accepted_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
