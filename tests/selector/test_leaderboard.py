@@ -6,6 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+import trainers.methods  # noqa: F401
 from selector.leaderboard import SHARED, Repeats, config_text, curves, leaderboard
 from storage.records import Report, State, Study, Trial
 from trainers.method import METHODS, MethodConfig, domains

@@ -236,7 +236,7 @@ def test_closed_gates_give_the_frozen_model(backbone: Backbone) -> None:
 
 
 def test_closed_prefix_gate_still_dilutes_attention_by_its_slots() -> None:
-    # With keys 0 each slot takes exp(0) of the softmax and gives a zero value: ctx = ctx_frozen * Z / (Z + P).
+    # With keys 0 each slot takes exp(0) of the softmax and gives a zero value: frozen * Z / (Z + P).
     torch.manual_seed(0)
     query, key, value = (torch.randn(2, 4, 5, 8) for _ in range(3))
     module = torch.nn.Module()

@@ -1,0 +1,132 @@
+"""Training a stack to a fidelity: the order of data, cuts on the way, length buckets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny import CLASSES, sentences, tokens_of
+
+import trainers.methods  # noqa: F401
+from trainers.backbone import Backbone
+from trainers.batches import batches, evaluation_order, tokenise, training_order
+from trainers.fidelity import Fidelity
+from trainers.method import METHODS
+from trainers.stack import Candidate, Stack
+from trainers.train import Data, Training, choose_length, logits_of, start
+
+
+@pytest.fixture(scope="module")
+def data(backbone: Backbone) -> Data:
+    train, held_out = tokens_of(backbone, 40), tokenise(sentences(20, seed=1), backbone.tokenizer, 32)
+    return Data(train, held_out, held_out, CLASSES, 32)
+
+
+def candidates(count: int = 4) -> list[Candidate]:
+    return [Candidate(METHODS["lora"](rank=2 + i, learning_rate=1e-2), seed=i) for i in range(count)]
+
+
+def finish(training: Training) -> dict[int, dict[str, torch.Tensor]]:
+    training.advance(Fidelity(epochs=4))
+    seeds = [candidate.seed for candidate in training.stack.candidates]
+    return dict(zip(seeds, training.stack.states(), strict=True))
+
+
+def test_candidates_that_stay_train_as_if_nobody_had_left(backbone: Backbone, data: Data) -> None:
+    whole = finish(start(backbone, data, candidates(), epochs=4, seed=0))
+    cut = start(backbone, data, candidates(), epochs=4, seed=0)
+    cut.advance(Fidelity(epochs=1))
+    cut.select([1, 3])
+    cut.advance(Fidelity(epochs=2))
+    cut.select([1])
+    stayed = finish(cut)
+    assert list(stayed) == [3]
+    for name, tensor in stayed[3].items():
+        assert torch.allclose(tensor, whole[3][name], atol=1e-4), name
+
+
+def test_advancing_in_steps_equals_advancing_at_once(backbone: Backbone, data: Data) -> None:
+    at_once = start(backbone, data, candidates(2), epochs=4, seed=0)
+    in_steps = start(backbone, data, candidates(2), epochs=4, seed=0)
+    (report, _) = at_once.advance(Fidelity(epochs=4))
+    for epochs in (1, 2, 4):
+        (step, _) = in_steps.advance(Fidelity(epochs=epochs))
+        assert step.epochs == epochs
+    assert step.metrics == pytest.approx(report.metrics)
+    assert torch.equal(at_once.stack.parameters, in_steps.stack.parameters)
+
+
+def test_training_learns_what_a_word_tells(backbone: Backbone) -> None:
+    rows = sentences(120)
+    labels = np.array([int("good" in text.split()) for text in rows.texts])
+    split = type(rows)(rows.texts, None, labels)
+    tokens = tokenise(split, backbone.tokenizer, 32)
+    data = Data(tokens, tokens, tokens, 2, 32)
+    training = start(backbone, data, [Candidate(METHODS["lora"](learning_rate=2e-2), 0)], epochs=15, seed=0)
+    (report,) = training.advance(Fidelity(epochs=15))
+    assert report.metrics["accuracy"] > 0.95
+    assert report.train_loss < 0.2
+
+
+def test_a_candidate_that_diverges_leaves_its_neighbours_alone(backbone: Backbone, data: Data) -> None:
+    training = start(backbone, data, candidates(2), epochs=2, seed=0)
+    with torch.no_grad():
+        training.stack.parameters[0, 100] = float("nan")
+    broken, healthy = training.advance(Fidelity(epochs=2))
+    (alone,) = start(backbone, data, candidates(2)[1:], epochs=2, seed=0).advance(Fidelity(epochs=2))
+    assert np.isnan(broken.train_loss) and np.isnan(broken.metrics["accuracy"])
+    assert healthy.train_loss == pytest.approx(alone.train_loss, abs=1e-5)
+
+
+def test_each_epoch_shows_every_row_once_in_another_order() -> None:
+    lengths = np.random.default_rng(0).integers(3, 60, 1003)
+    first, second = (training_order(lengths, 16, seed) for seed in (0, 1))
+    for order in (first, second):
+        assert sorted(np.concatenate(order).tolist()) == list(range(1003))
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
+    assert np.concatenate(first).tolist() == np.concatenate(training_order(lengths, 16, 0)).tolist()
+
+
+def test_length_buckets_keep_padding_under_fifteen_percent() -> None:
+    # Lengths as in SST-2's training phrases: many short ones and a long tail.
+    lengths = 3 + np.random.default_rng(0).geometric(0.1, 6000).clip(max=60)
+    order = training_order(lengths, 16, 0)
+    padded = sum(int(lengths[rows].max()) * len(rows) for rows in order)
+    assert 1 - lengths.sum() / padded < 0.15
+
+
+def test_batches_hold_the_tokens_of_their_rows(backbone: Backbone) -> None:
+    split = sentences(30)
+    tokens = tokenise(split, backbone.tokenizer, 32)
+    for batch in batches(tokens, evaluation_order(tokens.lengths, 7), 0, torch.device("cpu")):
+        for ids, mask, label, row in zip(
+            batch.input_ids, batch.attention_mask, batch.labels, batch.rows, strict=True
+        ):
+            assert ids[mask.bool()].tolist() == backbone.tokenizer(split.texts[row])["input_ids"]
+            assert ids[~mask.bool()].sum() == 0
+            assert label == split.labels[row]
+
+
+def test_the_maximum_length_cuts_only_the_longest_hundredth(backbone: Backbone) -> None:
+    tokens = tokens_of(backbone, 400)
+    length = choose_length(tokens, 512)
+    assert length % 8 == 0
+    assert (tokens.lengths <= length).mean() >= 0.99
+    assert choose_length(tokens, 10) == 10
+
+
+def test_candidates_of_different_methods_are_refused_in_one_stack(backbone: Backbone) -> None:
+    mixed = [Candidate(METHODS[name](), 0) for name in ("lora", "adapter")]
+    with pytest.raises(ValueError, match="one kind of candidate"):
+        Stack(backbone, mixed, CLASSES)
+
+
+def test_logits_come_in_the_order_of_the_rows(backbone: Backbone, data: Data) -> None:
+    stack = Stack(backbone, candidates(2), CLASSES)
+    together = logits_of(stack, data.validation)
+    assert together.shape == (2, 20, CLASSES)
+    split = sentences(20, seed=1)
+    for row in (0, 7, 19):
+        one = type(split)(split.texts[row : row + 1], None, split.labels[row : row + 1])
+        alone = logits_of(stack, tokenise(one, backbone.tokenizer, 32))
+        assert np.allclose(alone[:, 0], together[:, row], atol=1e-5)
