@@ -220,7 +220,7 @@ def predict(
 
     exported = load_export(folder)
     columns = exported.manifest["task"]["columns"]
-    source = sys.stdin.buffer if input == "-" else Path(input)
+    source = open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input)
     texts, pairs = read_texts(source, columns["text"], columns["text_pair"])
     for row in exported.predict(texts, pairs):
         print(json.dumps(row, ensure_ascii=False))

@@ -12,6 +12,7 @@ from selector.leaderboard import Row, leaderboard
 from selector.reason import BASELINE_NAMES
 from storage.records import Study
 
+
 def print_study(study: Study, database: str, console: Console) -> None:
     """Everything that a person wants to know of a study."""
     task = study.task

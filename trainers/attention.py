@@ -51,7 +51,7 @@ def attention(
         key, value, attention_mask = _prepend(prefix, key, value, attention_mask, query.shape[2])
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cpu":
-        # Fused attention on a CPU is 4.5-13 times slower in bf16, through its backward pass (docs/performance.md).
+        # Fused attention on a CPU is 4.5-13 times slower in bf16, in its backward pass (docs/performance.md).
         output = _plain(query, key, value, attention_mask, scale)
     else:
         output = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scale)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow
 import pyarrow.csv
 
-from trainers.source import MOST_LISTED, Source, TaskError, listed, quoted
+from trainers.source import MOST_LISTED, Source, Stream, TaskError, listed, quoted
 
 DELIMITERS = ",;\t|"
 # A row may begin in one block and end in the next, so rows up to this size are always read.
@@ -24,7 +24,7 @@ END = "\0end"
 class WithEnd:
     """A stream with a last row of END cells, which a quote that is never closed swallows with the rest."""
 
-    def __init__(self, stream: BinaryIO, end: bytes) -> None:
+    def __init__(self, stream: Stream, end: bytes) -> None:
         self.stream, self.end, self.closed = stream, end, False
 
     def read(self, size: int = -1) -> bytes:

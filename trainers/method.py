@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import torch
 from jaxtyping import Float as FloatTensor
@@ -121,12 +121,12 @@ class MethodConfig(ABC):
         return frozenset()
 
     @classmethod
-    def strong_defaults(cls) -> Sequence[Self]:
+    def strong_defaults(cls) -> Sequence[MethodConfig]:
         """Configurations worth a try before any search; the first is the method's default."""
         return (cls(),)
 
     @classmethod
-    def from_values(cls, values: Mapping[str, Any]) -> Self:
+    def from_values(cls, values: Mapping[str, Any]) -> MethodConfig:
         """Build from plain values; the inverse of `values`.
 
         Raises:

@@ -6,10 +6,10 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from trainers.delimited import header, read_delimited
-from trainers.source import Source, TaskError, listed, numbered, open_source, quoted
+from trainers.source import Source, Stream, TaskError, listed, numbered, open_source, quoted
 from trainers.structured import objects, parquet, read_objects, read_parquet
 
 Texts = tuple[str, ...]
@@ -17,7 +17,7 @@ Texts = tuple[str, ...]
 SAMPLED_OBJECTS = 1000
 
 
-def read_texts(given: Path | BinaryIO, text: str, text_pair: str | None = None) -> tuple[Texts, Texts | None]:
+def read_texts(given: Path | Stream, text: str, text_pair: str | None = None) -> tuple[Texts, Texts | None]:
     """The texts (and second texts) of a file or binary stream for prediction; no label is needed.
 
     Raises:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
+Stream = BufferedReader | BytesIO
+"""A binary stream."""
 FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -37,11 +38,11 @@ class Source:
     content: bytes = b""
     """What a stream held; a file is read from its path."""
 
-    def open(self) -> BinaryIO:
+    def open(self) -> Stream:
         return self.path.open("rb") if self.path else BytesIO(self.content)
 
 
-def open_source(given: Path | BinaryIO) -> Source:
+def open_source(given: Path | Stream) -> Source:
     """The checked source of a path or a binary stream.
 
     A path's format goes by its extension; a stream is JSON where its first character is `{` or `[`, else CSV.
@@ -78,7 +79,7 @@ def source_of_path(path: Path) -> Source:
     return Source(name, FORMATS[path.suffix.lower()], path)
 
 
-def source_of_stream(stream: BinaryIO) -> Source:
+def source_of_stream(stream: Stream) -> Source:
     content = stream.read()
     first = content.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     return Source("standard input", "json" if first in (b"{", b"[") else "csv", None, content)

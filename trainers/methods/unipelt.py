@@ -81,7 +81,7 @@ class UniPELTConfig(MethodConfig):
         return frozenset().union(*(member.roles() for member in members))
 
     @classmethod
-    def strong_defaults(cls) -> Sequence[UniPELTConfig]:
+    def strong_defaults(cls) -> Sequence[MethodConfig]:
         return (cls(modules="APL"), cls(modules="AP"))
 
 
