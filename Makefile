@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .PHONY: help demo test lint dashboard clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1:\t\2/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## search on the example dataset; about five minutes on two cores
 	$(BIN)/peltier demo
@@ -29,9 +29,10 @@ clean: ## remove the virtual environment and caches; studies stay
 
 # Installed anew when what is needed has changed.
 $(VENV)/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
-	touch $@
+	@echo "installing into $(VENV); this takes some minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@
 
 # The tests click through the dashboard in a real Chromium and run on a real PostgreSQL.
 .PHONY: browser

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ BUSY_MILLISECONDS = 30_000
 
 def open_engine(url: URL) -> Engine:
     """Engine for studies: foreign keys hold, and readers of SQLite never wait for a writer."""
-    pragmas = {"foreign_keys": "ON", "journal_mode": "WAL", "synchronous": "NORMAL"}
     if url.get_backend_name() == "sqlite":
-        return _sqlite(url, pragmas)
+        engine = _sqlite(url, {"foreign_keys": "ON", "synchronous": "NORMAL"})
+        event.listen(engine, "connect", _write_ahead)
+        return engine
     return _postgresql(url, pool_pre_ping=True)
 
 
@@ -82,6 +85,23 @@ def _sqlite(url: URL, pragmas: dict[str, str], **options: Any) -> Engine:
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)
     return engine
+
+
+def _write_ahead(connection: Any, record: object) -> None:
+    """Switch the file to write-ahead logging, which it keeps.
+
+    SQLite does not let the switch itself wait for a writer, as it does every
+    other statement: two processes that open a new file at once need this loop.
+    """
+    deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _postgresql(url: URL, **options: Any) -> Engine:
