@@ -21,6 +21,8 @@ environment.prepare()
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from selector.study import DEFAULT_DATABASE  # noqa: E402
+
 if TYPE_CHECKING:
     from storage.records import Study
 
@@ -42,7 +44,7 @@ Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DAT
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout; progress goes to stderr.")
 ]
-DATABASE = "sqlite:///peltier.db"
+DATABASE = DEFAULT_DATABASE
 
 
 def search(

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from selector.leaderboard import Row, leaderboard
 from selector.reason import BASELINE_NAMES
+from selector.study import DEFAULT_DATABASE
 from storage.records import Study
 
 
@@ -30,8 +31,14 @@ def print_study(study: Study, database: str, console: Console) -> None:
         export = study.exports[-1]
         console.print(f"\nexport: {export.folder}", **_PLAIN)
         console.print(f"predict: peltier predict {export.folder} INPUT", **_PLAIN)
-    option = "" if database == "sqlite:///peltier.db" else " --database URL"
-    console.print(f"dashboard: peltier dashboard{option}", **_PLAIN)
+    console.print(f"dashboard: {dashboard_command(database)}", **_PLAIN)
+
+
+def dashboard_command(database: str) -> str:
+    """What opens the dashboard on this database; a server's URL is not repeated, it may hold a password."""
+    if database == DEFAULT_DATABASE:
+        return "peltier dashboard"
+    return f"peltier dashboard --database {database if database.startswith('sqlite') else 'URL'}"
 
 
 _PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
@@ -44,7 +51,7 @@ def baselines_table(study: Study) -> Table:
         "baseline", f"validation {metric}", f"test {metric}", title="baselines", title_justify="left"
     )
     for baseline in study.baselines:
-        name = BASELINE_NAMES.get(baseline.name, baseline.name)
+        name = BASELINE_NAMES.get(baseline.name, baseline.name).removeprefix("the ")
         table.add_row(name, f"{baseline.validation[metric]:.3f}", f"{baseline.test[metric]:.3f}")
     return table
 

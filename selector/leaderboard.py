@@ -64,7 +64,7 @@ def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
 
 def config_text(config: Mapping[str, Any]) -> str:
     """A configuration in one line: the method's own fields first, then those that all methods share."""
-    names = sorted(config, key=lambda name: (name in SHARED, name))  # PostgreSQL reorders keys
+    names = sorted(config, key=lambda name: name in SHARED)
     return ", ".join(f"{name} {_text(config[name])}" for name in names)
 
 

@@ -82,4 +82,5 @@ class StudySpec:
         return cls(**{**values, **files, "methods": methods})
 
 
+DEFAULT_DATABASE = "sqlite:///peltier.db"
 RUNNERS = ("ray", "local")
