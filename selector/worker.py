@@ -16,6 +16,8 @@ from storage.database import Database
 from storage.records import State, Study
 
 HEARTBEAT_SECONDS = 5.0
+PARENT_SECONDS = 1.0
+"""How often a child looks whether its worker still lives; far shorter than a lease."""
 LEASE_SECONDS = 30.0
 """A worker that has not been heard of for this long is taken for dead, and its study for free."""
 
@@ -76,13 +78,14 @@ def _run(database: Database, url: str, study: Study, name: str) -> None:
         start_new_session=True,
     )
     try:
-        while child.poll() is None:
-            if not database.heartbeat(study.id, name):
-                return  # another worker has taken over; the child is stopped below
+        while child.poll() is None and database.heartbeat(study.id, name):
             _wait(child, HEARTBEAT_SECONDS)
+        if database.study(study.id).state in (State.WAITING, State.RUNNING):
+            # Ours no longer, or the child has died: no last words in a study that another worker runs.
+            _kill(child)
     finally:
         _stop(child)
-    if database.study(study.id).state is State.RUNNING:
+    if database.heartbeat(study.id, name):
         message = f"the process that ran this study ended with status {child.returncode}"
         database.fail_running_trials(study.id, message)
         database.set_study_state(study.id, State.FAIL, message=message)
@@ -97,10 +100,37 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
     """End the child and everything it started, politely first."""
-    if child.poll() is not None:
-        return
-    os.killpg(child.pid, signal.SIGINT)
-    _wait(child, 15)
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGINT)
+        _wait(child, 15)
+    _kill(child)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+
+
+# --------------------------------------------------------------------------- ends of processes
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM (systemd, `docker stop`) end this process as Ctrl-C does, its child included."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def end_with_parent() -> None:
+    """Let this process, a worker's child, die soon after the worker: its lease goes to another one then."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Insertion(StrEnum):
-    """How a change reaches the frozen model; there is no third way yet (docs/engine.md)."""
+    """How a change reaches the frozen model (docs/engine.md)."""
 
     OUTPUT = "output"
     """`y <- y + change(x, y)`, with `x` the input and `y` the output of the module."""

@@ -11,6 +11,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
         self._results: dict[str, list[Result]] = {}
+        self._failures: dict[str, str] = {}
 
     def assign(self, key: str, job: Job) -> None:
         """Leave a job for the worker that will ask for it."""
@@ -27,3 +28,11 @@ class Mailbox:
     def collect(self, key: str) -> list[Result]:
         """The results that came since the last call."""
         return self._results.pop(key, [])
+
+    def explain(self, key: str, failure: str) -> None:
+        """Leave the reason why a job broke off."""
+        self._failures[key] = failure
+
+    def failure(self, key: str) -> str | None:
+        """Why a job broke off; None when its worker could not tell, because it was killed."""
+        return self._failures.pop(key, None)

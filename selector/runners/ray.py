@@ -75,15 +75,24 @@ _resident: dict[int, Worker] = {}
 
 def perform(config: Mapping[str, Any], *, bench: Bench, mailbox: Any) -> None:
     """What one Tune trial does: fetch its job, work, deliver each result."""
+    key = config["job"]
+    job = ray.get(mailbox.job.remote(key))
+    try:
+        for count, result in enumerate(_worker(bench).perform(job), start=1):
+            ray.get(mailbox.deliver.remote(key, result))
+            tune.report({"results": count})
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        ray.get(mailbox.explain.remote(key, reason))
+        raise
+
+
+def _worker(bench: Bench) -> Worker:
     worker = _resident.get(bench.study)
     if worker is None:
         _resident.clear()
         worker = _resident[bench.study] = Worker(bench)
-    key = config["job"]
-    job = ray.get(mailbox.job.remote(key))
-    for count, result in enumerate(worker.perform(job), start=1):
-        ray.get(mailbox.deliver.remote(key, result))
-        tune.report({"results": count})
+    return worker
 
 
 class JobSearcher(Searcher):
@@ -123,11 +132,12 @@ class JobSearcher(Searcher):
         self._record(trial_id)
         job = self.running.pop(trial_id, None)
         if job is not None:
-            self._guard(
-                lambda: self._source.ended(
-                    job, "the worker ended without finishing its job" if error else None
-                )
-            )
+            failure = self._failure(trial_id) if error else None
+            self._guard(lambda: self._source.ended(job, failure))
+
+    def _failure(self, trial_id: str) -> str:
+        reason: str | None = ray.get(self._mailbox.failure.remote(trial_id))
+        return reason or "the worker ended without finishing its job"
 
     def _record(self, trial_id: str) -> None:
         job = self.running.get(trial_id)
