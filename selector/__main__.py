@@ -138,9 +138,7 @@ def demo(
     if not file.is_file():
         _refuse(f"{file} is not here; run the demo in Peltier's source folder")
     option = "" if database == DATABASE else " --database URL"  # a URL may hold a password
-    out.print(
-        f"peltier search {file} --epochs 6 --trials 12 --runner {runner}{option}\n", highlight=False
-    )
+    out.print(f"peltier search {file} --epochs 6 --trials 12 --runner {runner}{option}\n", highlight=False)
     search(context, file, epochs=6, trials=12, runner=runner, database=database)
 
 

@@ -37,6 +37,19 @@ class Contender:
     test: Predictions
     """Class indices `[1, rows]`; looked at only after the choice."""
     config: Mapping[str, Any] = field(default_factory=dict)
+    on_backbone: bool = False
+    """Whether predicting needs the backbone, as the linear probe does."""
 
 
 Compared = Finalist | Contender
+
+
+def cost(contender: Compared) -> tuple[int, int, int]:
+    """What using a contender costs, to be compared field by field.
+
+    First what must run: nothing but word counts, then the plain backbone, then
+    the backbone with a trained module. Stored bytes say little beside that: they
+    do not count the backbone. Then stored bytes, then trained parameters.
+    """
+    runs = 2 if isinstance(contender, Finalist) else int(contender.on_backbone)
+    return runs, contender.stored_bytes, contender.trainable_parameters

@@ -79,6 +79,7 @@ def _baseline(baseline: Baseline, files: Files) -> Contender:
         config=baseline.config,
         stored_bytes=baseline.stored_bytes,
         trainable_parameters=baseline.trainable_parameters,
+        on_backbone=baseline.module_file is not None,
         validation=_classes([logits["validation"]]),
         test=_classes([logits["test"]]),
     )

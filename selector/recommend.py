@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from selector.bootstrap import Predictions
-from selector.contenders import Compared, Contender, Finalist
+from selector.contenders import Compared, Contender, Finalist, cost
 from selector.reason import Comparison, reason
 from selector.statistics import Interval, Tied, interval, tied_set
 
@@ -74,14 +74,14 @@ def recommend(
 
     The best is the highest mean. Tied with it are all, finalists and baselines,
     whose paired difference is not significant at 5 % after Holm's correction.
-    The cheapest of them is recommended: by stored bytes, then trainable
-    parameters, then the higher mean.
+    The cheapest of them is recommended (`contenders.cost`), so a baseline that
+    no module beats significantly wins; of equal costs the higher mean.
 
     Raises:
         ValueError: if there is nobody to choose from.
     """
     # The cheapest first, so that of equal means the cheapest counts as the best.
-    ordered: list[Compared] = sorted([*finalists, *baselines], key=_cost)
+    ordered: list[Compared] = sorted([*finalists, *baselines], key=cost)
     tied = tied_set(metric, [one.validation for one in ordered], validation_labels, classes, seed=seed)
     chosen = _cheapest(ordered, tied)
     comparison = Comparison(ordered, tied, chosen, metric, validation_labels, classes, searched, seed)
@@ -106,12 +106,8 @@ def recommend(
     )
 
 
-def _cost(contender: Compared) -> tuple[int, int]:
-    return contender.stored_bytes, contender.trainable_parameters
-
-
 def _cheapest(ordered: Sequence[Compared], tied: Tied) -> int:
-    return min(tied.members, key=lambda one: (_cost(ordered[one]), tied.differences[one].mean, one))
+    return min(tied.members, key=lambda one: (cost(ordered[one]), tied.differences[one].mean, one))
 
 
 def _alternatives(ordered: Sequence[Compared], tied: Tied, chosen: int) -> dict[int, str]:

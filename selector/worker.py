@@ -16,6 +16,8 @@ from storage.database import Database
 from storage.records import State, Study
 
 HEARTBEAT_SECONDS = 5.0
+EXIT_SECONDS = 15.0
+"""A child that has finished, or was told to, gets this long to close what it opened."""
 PARENT_SECONDS = 1.0
 """How often a child looks whether its worker still lives; far shorter than a lease."""
 LEASE_SECONDS = 30.0
@@ -83,6 +85,7 @@ def _run(database: Database, url: str, study: Study, name: str) -> None:
         if database.study(study.id).state in (State.WAITING, State.RUNNING):
             # Ours no longer, or the child has died: no last words in a study that another worker runs.
             _kill(child)
+        _wait(child, EXIT_SECONDS)
     finally:
         _stop(child)
     if database.heartbeat(study.id, name):
@@ -102,7 +105,7 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
     """End the child and everything it started, politely first."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGINT)
-        _wait(child, 15)
+        _wait(child, EXIT_SECONDS)
     _kill(child)
 
 

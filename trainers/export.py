@@ -32,6 +32,8 @@ from trainers.train import Logits, logits_of
 FORMAT_VERSION = 1
 MODULE = "module.safetensors"
 MANIFEST = "peltier.json"
+NEEDED = frozenset({"backbone", "task", "max_length", "module_sha256"})
+"""Of the manifest, to load and predict."""
 TOLERANCE = 1e-4
 """Largest allowed difference between a logit of the trained and of the reloaded module (fp32)."""
 PREDICTED_AT_ONCE = 1024
@@ -93,12 +95,11 @@ def write_export(
     (scores, provenance) go into the manifest. Returns the largest difference.
 
     Raises:
-        ExportError: if the folder holds something else already, or the reloaded module differs.
+        ExportError: if the folder holds something else already or cannot be written, or the reloaded
+            module differs.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
-        raise ExportError(f"folder {str(folder)!r} holds other files; name an empty or a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as name:
+    _refuse_taken(folder)
+    with _workshop(folder) as name:
         draft = Path(name) / "export"
         draft.mkdir()
         stored = module.to_bytes()
@@ -117,6 +118,24 @@ def write_export(
         (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
         _replace(draft, folder)
     return difference
+
+
+def _refuse_taken(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"{str(folder)!r} is a file; name an empty or a new folder")
+    if folder.exists() and not {path.name for path in folder.iterdir()} <= {MODULE, MANIFEST}:
+        raise ExportError(f"folder {str(folder)!r} holds other files; name an empty or a new folder")
+
+
+def _workshop(folder: Path) -> tempfile.TemporaryDirectory[str]:
+    """A folder beside `folder`, on the same disk, so that the finished export moves in one step."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-")
+    except OSError as error:
+        raise ExportError(
+            f"cannot write into {str(folder.parent)!r}: {error.strerror}; name a folder that you may write"
+        ) from None
 
 
 def _parity(export: Exported, split: Split, expected: Logits) -> tuple[float, float]:
@@ -236,14 +255,19 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"make one with: peltier export STUDY FOLDER"
         )
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ExportError(f"{str(path)!r} is not JSON ({error}); export the study again") from None
-    if manifest.get("format") != "peltier":
+    found = manifest if isinstance(manifest, dict) else {}
+    version_found = found.get("format_version")
+    if found.get("format") != "peltier" or not isinstance(version_found, int):
         raise ExportError(f"{str(path)!r} is not a Peltier manifest; export the study again")
-    if manifest["format_version"] > FORMAT_VERSION:
+    if version_found > FORMAT_VERSION:
         raise ExportError(
-            f"{str(path)!r} has format version {manifest['format_version']}, this program reads up to "
+            f"{str(path)!r} has format version {version_found}, this program reads up to "
             f"{FORMAT_VERSION}; upgrade peltier"
         )
-    return manifest
+    missing = sorted(NEEDED - found.keys())
+    if missing:
+        raise ExportError(f"{str(path)!r} lacks {', '.join(missing)}; export the study again")
+    return found

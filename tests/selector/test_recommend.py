@@ -37,6 +37,7 @@ def baseline(name: str, stored_bytes: int, count: int) -> Contender:
         name=name,
         stored_bytes=stored_bytes,
         trainable_parameters=stored_bytes // 4,
+        on_backbone=name == "linear_probe",
         validation=right(count),
         test=right(140),
     )
@@ -158,3 +159,13 @@ def test_json_has_exactly_the_promised_keys() -> None:
     assert all(sorted(one) == sorted([*row, "why"]) for one in values["alternatives"])
     assert json.loads(json.dumps(values)) == values
     assert values["validation"]["seeds"] == 3 and values["validation"]["mean"] == pytest.approx(0.86)
+
+
+def test_a_tied_baseline_that_needs_no_backbone_wins_over_a_smaller_module() -> None:
+    words = baseline("tfidf_logistic_regression", 580_000, 170)
+    found = chosen([finalist(1, "bitfit", 106_000, right(168, 169, 170, start=15))], [MAJORITY, words])
+    assert found.to_json()["method"] == "tfidf_logistic_regression"
+    assert found.reason.startswith(
+        "Use TF-IDF with logistic regression: no trained module is significantly better"
+    )
+    assert found.tied == (1,)
