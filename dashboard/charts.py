@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.words import method_name
+from dashboard.words import METHODS, method_name
 
 PALETTE = ("#4C78A8", "#F58518", "#54A24B", "#B279A2", "#E45756", "#72B7B2", "#9D755D", "#D6A92B")
 """Middle tones, readable on white and on black."""
@@ -16,9 +16,11 @@ GREY = "#888888"
 MARKER_SIZE = 10
 
 
-def colours(methods: Sequence[str]) -> dict[str, str]:
-    """Method -> colour, the same on every chart of a study."""
-    return {method: PALETTE[i % len(PALETTE)] for i, method in enumerate(sorted(set(methods)))}
+def colour_of(method: str) -> str:
+    """The method's colour, the same on every chart and in every study."""
+    known = list(METHODS)
+    place = known.index(method) if method in known else crc32(method.encode())
+    return PALETTE[place % len(PALETTE)]
 
 
 def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
@@ -26,7 +28,6 @@ def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
 
     Columns: trial, method, epochs, score.
     """
-    colour = colours(list(points["method"]))
     figure = go.Figure()
     known: set[str] = set()
     for trial, curve in points.groupby("trial", sort=True):
@@ -38,7 +39,7 @@ def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
             name=method_name(method),
             legendgroup=method,
             showlegend=method not in known,
-            line={"color": colour[method], "width": 2},
+            line={"color": colour_of(method), "width": 2},
             marker={"size": 7},
             hovertemplate=f"trial {trial}, {method_name(method)}<br>"
             "%{y:.3f} after %{x} epochs<extra></extra>",
@@ -55,7 +56,6 @@ def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: st
 
     Columns of trials: trial, method, configuration, score, parameters; of baselines: name, score.
     """
-    colour = colours(list(trials["method"]))
     figure = go.Figure()
     front = pareto_front(trials)
     figure.add_scatter(
@@ -66,7 +66,7 @@ def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: st
         line={"color": GREY, "width": 1.5, "shape": "hv"},
         hoverinfo="skip",
     )
-    for method in colour:
+    for method in sorted(set(trials["method"])):
         group = trials[trials["method"] == method]
         best = group["trial"].isin(front["trial"])
         figure.add_scatter(
@@ -75,7 +75,7 @@ def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: st
             mode="markers",
             name=method_name(method),
             marker={
-                "color": colour[method],
+                "color": colour_of(method),
                 "size": np.where(best, MARKER_SIZE + 5, MARKER_SIZE),
                 "symbol": np.where(best, "star", "circle"),
             },

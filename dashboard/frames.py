@@ -129,7 +129,10 @@ def _finalists(study: Study) -> dict[str, dict[str, Any]]:
             scores = trial.reports[-1].metrics[metric], trial.test[metric]
             repeats.setdefault(contender_name(trial.method, trial.repeat_of), []).append(scores)
     return {
-        name: {split: {"mean": fmean(values)} for split, values in zip(SPLITS, zip(*scores), strict=True)}
+        name: {
+            split: {"mean": fmean(values)}
+            for split, values in zip(SPLITS, zip(*scores, strict=True), strict=True)
+        }
         for name, scores in repeats.items()
     }
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from selector.display import BASELINE_NAMES
+from selector.reason import BASELINE_NAMES
 
 STATES = {
     "WAITING": "waiting",
@@ -21,7 +21,7 @@ METHODS = {
     "lora": "LoRA",
     "prefix": "prefix-tuning",
     "unipelt": "UniPELT",
-    **BASELINE_NAMES,
+    **{name: words.removeprefix("the ") for name, words in BASELINE_NAMES.items()},
 }
 METRICS = {"macro_f1": "macro F1", "weighted_f1": "weighted F1", "matthews": "Matthews correlation"}
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|$~:&-])")

@@ -251,6 +251,8 @@ def dashboard(
         "--browser.gatherUsageStats=false",
         "--server.fileWatcherType=none",
         "--server.maxUploadSize=200",
+        "--client.toolbarMode=minimal",
+        "--runner.magicEnabled=false",
     ]
     command = [sys.executable, "-m", "streamlit", "run", str(page), *options]
     os.execve(sys.executable, command, {**os.environ, "PELTIER_DATABASE_URL": database})

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from selector.service import methods_of
 from selector.study import DataFile, StudySpec
-from trainers.backbone import default_reference
+from trainers.backbone import PACKAGED, default_reference
 from trainers.metrics import METRICS
 from trainers.task import KINDS
 
-__all__ = ["KINDS", "METRICS", "default_backbone", "method_names"]
+__all__ = ["KINDS", "METRICS", "backbone_named", "default_backbone", "method_names"]
 
 
 def default_backbone() -> str:
     """The packaged backbone; empty when it is not installed."""
     return default_reference() or ""
+
+
+def backbone_named(given: str) -> str:
+    """A hub id as it is, a folder by its absolute path: workers run elsewhere."""
+    return str(Path(given).resolve()) if given != PACKAGED and Path(given).exists() else given
 
 
 def method_names(backbone: str) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard.studies import load, service
 from dashboard.submission import Understood, data_files, methods_on, preview, queue, understand
 from dashboard.words import method_name, metric_name, plain
-from selector.choices import KINDS, METRICS, default_backbone
+from selector.choices import KINDS, METRICS, backbone_named, default_backbone
 from selector.errors import USER_ERRORS
 from selector.study import RUNNERS, StudySpec
 from selector.uploads import ENDINGS, MAX_UPLOAD_BYTES, Upload
@@ -70,7 +70,8 @@ def ask_search() -> dict[str, Any]:
         key="backbone",
         help="A folder written by save_pretrained, or a hub id.",
         persist_state="session",
-    ).strip()
+    )
+    backbone = backbone_named(backbone.strip()) if backbone.strip() else ""
     names, reasons = known_methods(backbone)
     methods = right.multiselect(
         "Methods",

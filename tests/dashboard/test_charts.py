@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pandas as pd
 
-from dashboard.charts import colours, intervals, learning_curves, pareto_front, score_against_size
+from dashboard.charts import colour_of, intervals, learning_curves, pareto_front, score_against_size
 from dashboard.frames import board, contenders, curve_points
 from storage.records import Study
 
@@ -42,11 +40,12 @@ def test_each_trial_is_one_curve_and_each_method_one_colour(study: Study) -> Non
     assert figure.layout.yaxis.title.text == "validation accuracy"
 
 
-def test_methods_differ_in_colour_as_far_as_the_palette_goes() -> None:
-    found = colours(["lora", "adapter", "prefix", "bitfit", "unipelt", "lora"])
-    assert len(found) == len(set(found.values())) == 5
-    for one, other in itertools.permutations(["lora", "adapter"]):
-        assert colours([one, other]) == colours([other, one])
+def test_methods_keep_their_colour_whatever_else_is_drawn(study: Study) -> None:
+    assert len({colour_of(method) for method in ("lora", "adapter", "prefix", "bitfit", "unipelt")}) == 5
+    points = curve_points(study)
+    alone = learning_curves(points[points["method"] == "lora"], "accuracy")
+    assert alone.data[0].line.color == colour_of("lora")
+    assert colour_of("a_method_of_tomorrow") == colour_of("a_method_of_tomorrow")
 
 
 def test_size_chart_marks_the_front_and_draws_baselines_across(study: Study) -> None:

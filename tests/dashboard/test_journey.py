@@ -1,0 +1,179 @@
+"""The whole way in a real Chromium: a file goes in, an export comes out and predicts."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage"
+).split()
+MOODS = {"happy": "good great love warm bright".split(), "sad": "bad awful hate cruel dull".split()}
+PATIENCE = 60_000
+"""Milliseconds that a page may take on a busy machine."""
+
+
+def write_reviews(path: Path, rows: int = 60) -> Path:
+    """Two labels that single words give away."""
+    chance = random.Random(0)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for i in range(rows):
+            label = list(MOODS)[i % 2]
+            filler = chance.sample("the a film plot actor music we they it is was very".split(), 4)
+            writer.writerow([" ".join([*filler, *chance.choices(MOODS[label], k=2)]), label])
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and os.environ.get("CI"):
+        pytest.fail("no Chromium: install chromium")
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=QUIET)
+        yield opened
+        opened.close()
+
+
+@contextmanager
+def running(command: list[str], folder: Path, log: Path) -> Iterator[None]:
+    """`peltier ...` for as long as the block lasts."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "selector", *command],
+            cwd=folder,
+            env={**os.environ, "PELTIER_DATABASE_URL": f"sqlite:///{folder}/peltier.db"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def wait_for_server(address: str, log: Path) -> None:
+    for _ in range(120):
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"the dashboard did not start: {log.read_text()}")
+
+
+def submit(page: Page, data: Path, backbone: Path) -> None:
+    page.locator('input[type="file"]').first.set_input_files(data)
+    expect(page.get_by_role("button", name="Start search")).to_be_enabled(timeout=PATIENCE)
+    for label, value in {
+        "Backbone": str(backbone),
+        "Configurations to try": "3",
+        "Epochs of a whole training": "1",
+        "Seeds for each finalist": "1",
+        "Name of the study": "reviews",
+    }.items():
+        page.get_by_label(label, exact=True).fill(value)
+        page.keyboard.press("Enter")
+    page.get_by_text("More settings").click()
+    page.get_by_role("combobox", name="Runner").click()
+    page.get_by_role("option", name="local").click()
+    page.get_by_role("button", name="Start search").click(timeout=PATIENCE)
+    expect(page.get_by_text("Study reviews is queued")).to_be_visible(timeout=PATIENCE)
+
+
+def open_page(page: Page, name: str) -> None:
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible(timeout=PATIENCE)
+
+
+def settled(page: Page, picture: Path) -> None:
+    """A screenshot of the page once it has been drawn; no page may show an exception."""
+    page.wait_for_timeout(1500)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+    page.screenshot(path=picture, full_page=True)
+
+
+def test_a_file_becomes_an_export_that_predicts(browser: Browser, tiny_folder: Path, tmp_path: Path) -> None:
+    data = write_reviews(tmp_path / "reviews.csv")
+    address, log = f"http://127.0.0.1:{free_port()}", tmp_path / "dashboard.log"
+    page = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True).new_page()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    with ExitStack() as stack:
+        stack.enter_context(running(["dashboard", "--port", address.split(":")[-1]], tmp_path, log))
+        wait_for_server(address, log)
+        page.goto(address)
+        expect(page.get_by_role("heading", name="Submit a search")).to_be_visible(timeout=PATIENCE)
+        submit(page, data, tiny_folder)
+        expect(page.get_by_text("peltier work")).to_be_visible(timeout=PATIENCE)  # there is no worker yet
+        settled(page, tmp_path / "1-submit.png")
+        page.get_by_role("link", name="Watch its progress").click()
+        expect(page.get_by_text("Waiting in the queue")).to_be_visible(timeout=PATIENCE)
+
+        stack.enter_context(running(["work"], tmp_path, tmp_path / "work.log"))
+        expect(page.get_by_text("Complete after")).to_be_visible(timeout=200_000)  # it refreshes itself
+        assert "study=reviews" in page.url
+        settled(page, tmp_path / "2-progress.png")
+
+        open_page(page, "Leaderboard")
+        expect(page.get_by_test_id("stPlotlyChart")).to_be_visible(timeout=PATIENCE)
+        table = page.get_by_test_id("stDataFrame").first
+        table.click(
+            position={"x": 17, "y": 53 + 3 * 35}
+        )  # the fourth row: under three baselines the best trial
+        expect(page.get_by_role("heading", name="Trial ")).to_be_visible(timeout=PATIENCE)
+        settled(page, tmp_path / "3-leaderboard.png")
+
+        open_page(page, "Recommendation")
+        expect(page.get_by_role("heading", name="Use ")).to_be_visible(timeout=PATIENCE)
+        settled(page, tmp_path / "4-recommendation.png")
+        if page.get_by_role("button", name="Download export").count():
+            with page.expect_download(timeout=PATIENCE) as download:
+                page.get_by_role("button", name="Download export").click()
+            download.value.save_as(tmp_path / "export.zip")
+    assert {url.split("/")[2] for url in requests if url.startswith("http")} == {address.split("/")[2]}
+
+    with zipfile.ZipFile(tmp_path / "export.zip") as archive:
+        archive.extractall(tmp_path / "elsewhere")
+    done = subprocess.run(
+        [sys.executable, "-m", "selector", "predict", str(tmp_path / "elsewhere/reviews-export"), str(data)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 60 and {row["label"] for row in rows} <= set(MOODS)
+    assert all(abs(sum(row["probabilities"].values()) - 1) < 1e-3 for row in rows)
