@@ -33,8 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True)
+# What users wrote (names, folders, messages) is never read as markup.
+out = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
+err = Console(stderr=True, markup=False, highlight=False)
 
 Train = Annotated[
     Path, typer.Argument(help="Labelled rows: CSV, TSV, JSONL, JSON or Parquet.", show_default=False)
@@ -117,7 +118,7 @@ def search(
     worker = worker_name()
     study = service.submit(given, spec, checked, name=name, worker=worker)
     with kept_alive(service.database, study.id, worker), show_progress(service.database, study.id, err):
-        study = service.run(study.id, checked)
+        study = service.run(study.id, checked, worker=worker)
     _print_study(study, database, as_json)
 
 
@@ -138,7 +139,7 @@ def demo(
     if not file.is_file():
         _refuse(f"{file} is not here; run the demo in Peltier's source folder")
     option = "" if database == DATABASE else " --database URL"  # a URL may hold a password
-    out.print(f"peltier search {file} --epochs 6 --trials 12 --runner {runner}{option}\n", highlight=False)
+    out.print(f"peltier search {file} --epochs 6 --trials 12 --runner {runner}{option}\n", soft_wrap=True)
     search(context, file, epochs=6, trials=12, runner=runner, database=database)
 
 
@@ -153,10 +154,8 @@ def work(
     from storage.database import open_database
 
     end_on_sigterm()
-    err.print("waiting for studies; submit them with: peltier submit, or: peltier dashboard", highlight=False)
-    run_queue(
-        open_database(database), database, once=once, tell=lambda text: err.print(text, highlight=False)
-    )
+    err.print("waiting for studies; submit them with: peltier submit, or: peltier dashboard", soft_wrap=True)
+    run_queue(open_database(database), database, once=once, tell=lambda text: err.print(text, soft_wrap=True))
 
 
 @app.command(hidden=True)
@@ -181,7 +180,7 @@ def studies(database: Database = DATABASE, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({"studies": [summary(study) for study in found]}, ensure_ascii=False))
     elif not found:
-        out.print("no studies yet; start one with: peltier search TRAIN", highlight=False)
+        out.print("no studies yet; start one with: peltier search TRAIN", soft_wrap=True)
     else:
         out.print(studies_table(found))
 
@@ -211,7 +210,7 @@ def export(
         print(json.dumps({"folder": done.folder, "trial": done.trial, "difference": done.difference}))
         return
     out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
-    out.print(f"predict with: peltier predict {folder} INPUT", highlight=False)
+    out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
 
 
 @app.command()
@@ -268,7 +267,7 @@ def doctor(database: Database = DATABASE, as_json: Json = False) -> None:
         print(json.dumps({f.name: {"ok": f.ok, "found": f.found} for f in findings}, ensure_ascii=False))
         return
     for finding in findings:
-        out.print(f"{'ok ' if finding.ok else 'no '} {finding.name}: {finding.found}", highlight=False)
+        out.print(f"{'ok ' if finding.ok else 'no '} {finding.name}: {finding.found}", soft_wrap=True)
 
 
 # ---------------------------------------------------------------------------------------- helpers
@@ -300,7 +299,7 @@ def _tell_queued(study: Study, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"study": study.name, "state": str(study.state)}))
         return
-    out.print(f"queued study {study.name}; run it with: peltier work", highlight=False)
+    out.print(f"queued study {study.name}; run it with: peltier work", soft_wrap=True)
 
 
 def _print_study(study: Study, database: str, as_json: bool) -> None:
@@ -314,7 +313,7 @@ def _print_study(study: Study, database: str, as_json: bool) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    err.print(f"peltier: {message}", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"peltier: {message}", soft_wrap=True)
     raise typer.Exit(2)
 
 
@@ -327,7 +326,7 @@ def main() -> None:
 
         if not isinstance(error, USER_ERRORS):
             raise
-        err.print(f"peltier: {error}", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"peltier: {error}", soft_wrap=True)
         sys.exit(2)
 
 

@@ -18,7 +18,7 @@ def print_study(study: Study, database: str, console: Console) -> None:
     """Everything that a person wants to know of a study."""
     task = study.task
     rows = ", ".join(f"{count} {split}" for split, count in task["rows"].items())
-    console.print(f"{study.name}: {task['kind']}, {len(task['labels'])} labels, {rows} rows", **_PLAIN)
+    console.print(f"{study.name}: {task['kind']}, {len(task['labels'])} labels, {rows} rows", soft_wrap=True)
     if study.baselines:
         console.print(baselines_table(study))
     if study.trials:
@@ -26,12 +26,12 @@ def print_study(study: Study, database: str, console: Console) -> None:
     if study.recommendation is not None:
         _print_recommendation(study, study.recommendation, console)
     elif study.message:
-        console.print(f"{study.state}: {study.message}", **_PLAIN)
+        console.print(f"{study.state}: {study.message}", soft_wrap=True)
     if study.exports:
         export = study.exports[-1]
-        console.print(f"\nexport: {export.folder}", **_PLAIN)
-        console.print(f"predict: peltier predict {export.folder} INPUT", **_PLAIN)
-    console.print(f"dashboard: {dashboard_command(database)}", **_PLAIN)
+        console.print(f"\nexport: {export.folder}", soft_wrap=True)
+        console.print(f"predict: peltier predict {export.folder} INPUT", soft_wrap=True)
+    console.print(f"dashboard: {dashboard_command(database)}", soft_wrap=True)
 
 
 def dashboard_command(database: str) -> str:
@@ -39,9 +39,6 @@ def dashboard_command(database: str) -> str:
     if database == DEFAULT_DATABASE:
         return "peltier dashboard"
     return f"peltier dashboard --database {database if database.startswith('sqlite') else 'URL'}"
-
-
-_PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def baselines_table(study: Study) -> Table:
@@ -77,22 +74,22 @@ def _cells(row: Row) -> Sequence[str]:
 def _print_recommendation(study: Study, recommendation: Mapping[str, Any], console: Console) -> None:
     metric = study.task["metric"]
     trial = "" if recommendation["trial"] is None else f" (trial {recommendation['trial']})"
-    console.print(f"\nrecommended: {recommendation['method']}{trial}", style="bold", **_PLAIN)
-    console.print(recommendation["reason"], **_PLAIN)
+    console.print(f"\nrecommended: {recommendation['method']}{trial}", style="bold", soft_wrap=True)
+    console.print(recommendation["reason"], soft_wrap=True)
     for split in ("validation", "test"):
         found = recommendation[split]
         console.print(
             f"{split} {metric}: {found['mean']:.3f}, "
             f"95 % interval {found['low']:.3f} to {found['high']:.3f}, "
             f"{found['seeds']} seed{'s' if found['seeds'] > 1 else ''}",
-            **_PLAIN,
+            soft_wrap=True,
         )
     for other in recommendation["alternatives"]:
         name = other["method"] if other["trial"] is None else f"{other['method']} (trial {other['trial']})"
         console.print(
             f"{other['why']}: {name}, validation {metric} {other['validation']['mean']:.3f}, "
             f"{other['stored_bytes']:,} bytes",
-            **_PLAIN,
+            soft_wrap=True,
         )
 
 

@@ -55,7 +55,7 @@ def _print_lines(
     while not ended.wait(REFRESH_SECONDS):
         message = database.study(study_id).message
         if message != last:
-            console.print(f"{_clock(time.monotonic() - start)} {message}", highlight=False, markup=False)
+            console.print(f"{_clock(time.monotonic() - start)} {message}", soft_wrap=True)
             last = message
 
 

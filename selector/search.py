@@ -22,6 +22,7 @@ from trainers.metrics import metrics_of
 from trainers.task import Task
 
 INTERRUPTED = "the run ended while this trial was training"
+SMALLEST_BRACKET = 4
 BASELINES = 3
 """Majority, TF-IDF + logistic regression, linear probe."""
 
@@ -73,7 +74,7 @@ class Search:
             self._baselines_started = True
             job = Baselines(metric=self._task.metric, seed=self._spec.seed)
         elif self._to_propose() > 0 and self._clock.searching:
-            job = self._propose()
+            job = self._propose(slots)
         elif self._running and self._finals is None:
             job = Wait()
         else:
@@ -97,8 +98,10 @@ class Search:
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
 
-    def _propose(self) -> Bracket:
-        count = min(self._spec.bracket_size, self._to_propose())
+    def _propose(self, slots: int) -> Bracket:
+        # Small enough that every place gets a bracket, large enough that cutting means something.
+        share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
+        count = min(self._spec.bracket_size, share, self._to_propose())
         configs = propose(
             list(self._trials.values()), count, self._methods, self._task.metric, self._spec.seed
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -27,7 +29,7 @@ from trainers.cost import Cost, cost_of
 from trainers.export import module_from_bytes, write_export
 from trainers.method import MethodConfig
 from trainers.task import Task
-from trainers.train import prepare
+from trainers.train import length_of
 
 FORMATS = ("native",)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -41,6 +43,7 @@ def check_request(given: DataFiles, spec: StudySpec) -> Task:
     """
     task = read(given, spec)
     methods_of(spec)
+    load_backbone(spec.backbone, device="cpu")  # broken weights are found now, not by the first worker
     return task
 
 
@@ -111,22 +114,21 @@ class Service:
 
     # ------------------------------------------------------------------------------ running
 
-    def run(self, study_id: int, task: Task | None = None) -> Study:
+    def run(self, study_id: int, task: Task | None = None, *, worker: str | None = None) -> Study:
         """Search, recommend and export; a study that was begun earlier is taken up again.
 
-        What was recorded stays whatever happens.
+        What was recorded stays whatever happens. A study that breaks off is marked as
+        failed, unless another process than `worker` has taken it over.
 
         Raises:
-            SearchError: if nothing could be trained; the study is marked as failed.
-            KeyboardInterrupt: on Ctrl-C; likewise.
+            SearchError: if nothing could be trained.
+            KeyboardInterrupt: on Ctrl-C.
         """
         try:
             return self._run(study_id, task)
-        except KeyboardInterrupt:
-            self._fail(study_id, "interrupted; what had finished is kept")
-            raise
-        except Exception as error:
-            self._fail(study_id, f"{type(error).__name__}: {error}".splitlines()[0])
+        except (Exception, KeyboardInterrupt) as error:
+            if worker is None or self.database.heartbeat(study_id, worker):
+                self._fail(study_id, _why(error))
             raise
 
     def _run(self, study_id: int, task: Task | None) -> Study:
@@ -139,7 +141,7 @@ class Service:
         def cost(config: MethodConfig) -> Cost:
             return cost_of(config, sketch.sites, len(task.labels), sketch.hidden_size)
 
-        clock = Clock(spec.budget_seconds)
+        clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)
         search = Search(self.database, self.files, study_id, task, methods, cost, clock)
         runner_of(spec.runner).run(search, Bench(study=study_id, task=task, backbone=spec.backbone))
@@ -159,7 +161,9 @@ class Service:
         assert study.recommendation is not None
         if study.recommendation["trial"] is None and study.recommendation["method"] != "linear_probe":
             return  # a text baseline won: there is no module to export
-        self._export(study, task, self.files.folder / "exports" / f"study-{study_id}", trial=None)
+        # Databases may share a folder of files, so the number alone would not do.
+        name = f"study-{study_id}-{study.created:%Y%m%d-%H%M%S}"
+        self._export(study, task, self.files.folder / "exports" / name, trial=None)
 
     def _fail(self, study_id: int, message: str) -> None:
         self.database.fail_running_trials(study_id, message)
@@ -208,7 +212,9 @@ class Service:
         spec = StudySpec.from_json(study.spec)
         backbone = load_backbone(spec.backbone, dtype="fp32")
         module = module_from_bytes(chosen.module)
-        max_length = prepare(task, backbone).max_length
+        # The names that the user's files had; the kept copies are read under other ones.
+        task = replace(task, name=study.task["name"], origin=study.task["origin"])
+        max_length = length_of(task, backbone)
         facts = {
             "study": study.name,
             **chosen.facts,
@@ -225,6 +231,13 @@ class Service:
         )
         self.database.add_export(study.id, export)
         return export
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; what had finished is kept"
+    shown = str(error) if isinstance(error, SearchError) else f"{type(error).__name__}: {error}"
+    return shown.splitlines()[0]
 
 
 def runner_of(name: str) -> Runner:

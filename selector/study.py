@@ -58,8 +58,8 @@ class StudySpec:
         for name, low in {"trials": 1, "epochs": 1, "seeds": 1, "finalists": 1, "bracket_size": 1}.items():
             if getattr(self, name) < low:
                 raise RequestError(f"{name} is {getattr(self, name)}; it must be at least {low}")
-        if self.seed < 0:
-            raise RequestError(f"seed is {self.seed}; it must be 0 or larger")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise RequestError(f"seed is {self.seed}; it must be from 0 to {LARGEST_SEED}")
         if self.budget_seconds is not None and self.budget_seconds <= 0:
             raise RequestError(
                 f"the budget is {self.budget_seconds:g} seconds; it must be positive, such as 20m"
@@ -83,4 +83,5 @@ class StudySpec:
 
 
 DEFAULT_DATABASE = "sqlite:///peltier.db"
+LARGEST_SEED = 2**31 - 1
 RUNNERS = ("ray", "local")

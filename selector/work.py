@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -63,12 +63,10 @@ def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
         ]
         for group in groups:
             alive = [n for n in group.numbers if n not in failed]
-            outcomes += [
-                group.complete(n, reports[n], test=bracket.final)
-                if last
-                else _ongoing(n, reports[n], going_on=n in kept and not late, late=late)
-                for n in alive
-            ]
+            if last:
+                outcomes += group.complete(alive, reports, test=bracket.final)
+            else:
+                outcomes += [_ongoing(n, reports[n], going_on=n in kept, late=late) for n in alive]
             group.retain([] if last or late else [n for n in alive if n in kept])
         groups = [group for group in groups if group.numbers]
         yield Rung(bracket=bracket.number, rung=rung, outcomes=tuple(outcomes))
@@ -100,7 +98,7 @@ def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
 
 
 def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outcome:
-    if going_on:
+    if going_on and not late:
         return Outcome(number=number, state=State.RUNNING, report=report)
     message = "stopped when the budget ended" if late else ""
     return Outcome(number=number, state=State.PRUNED, report=report, message=message)
@@ -112,6 +110,11 @@ def _healthy(report: Report, metric: str) -> bool:
 
 def _diverged(report: Report) -> str:
     return f"training diverged: the loss is {report.train_loss} after {report.epochs} epochs"
+
+
+def one_line(error: BaseException) -> str:
+    """An error as the message of a trial."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 class _Group:
@@ -127,20 +130,16 @@ class _Group:
             self._training = start_training(
                 backbone, data, candidates, epochs=epochs, seed=bracket.order_seed
             )
-        except (RuntimeError, ValueError, MemoryError) as error:
-            self._fail(error)
-
-    def _fail(self, error: BaseException) -> None:
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
-        self._failures = dict.fromkeys(self.numbers, text)
+        except Exception as error:  # whatever a method raises is the failure of its trials only
+            self._failures = dict.fromkeys(self.numbers, one_line(error))
 
     def advance(self, epochs: int) -> dict[int, Report]:
         if self._training is None:
             return {}
         try:
             reports = self._training.advance(Fidelity(epochs=epochs))
-        except (RuntimeError, ValueError, MemoryError) as error:
-            self._fail(error)
+        except Exception as error:
+            self._failures = dict.fromkeys(self.numbers, one_line(error))
             return {}
         return dict(zip(self.numbers, reports, strict=True))
 
@@ -153,19 +152,27 @@ class _Group:
             self._training.select([self.numbers.index(n) for n in numbers])
         self.numbers = list(numbers)
 
-    def complete(self, number: int, report: Report, *, test: bool) -> Outcome:
+    def complete(self, numbers: Sequence[int], reports: Mapping[int, Report], *, test: bool) -> list[Outcome]:
         training = self._training
-        assert training is not None
-        i = self.numbers.index(number)
-        candidate = training.stack.candidates[i]
-        return Outcome(
-            number=number,
-            state=State.COMPLETE,
-            report=report,
-            module=Module(candidate.config, candidate.seed, training.stack.states()[i]).to_bytes(),
-            validation_logits=training.logits[i],
-            test_logits=training.test_logits()[i] if test else None,
-        )
+        if training is None or not numbers:
+            return []
+        states = training.stack.states()
+        scored = training.test_logits() if test else None
+        outcomes = []
+        for number in numbers:
+            i = self.numbers.index(number)
+            candidate = training.stack.candidates[i]
+            outcomes.append(
+                Outcome(
+                    number=number,
+                    state=State.COMPLETE,
+                    report=reports[number],
+                    module=Module(candidate.config, candidate.seed, states[i]).to_bytes(),
+                    validation_logits=training.logits[i],
+                    test_logits=None if scored is None else scored[i],
+                )
+            )
+        return outcomes
 
 
 # ----------------------------------------------------------------------------------- baselines

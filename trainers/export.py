@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +97,7 @@ def write_export(
         ExportError: if the folder holds something else already or cannot be written, or the reloaded
             module differs.
     """
+    folder = folder.absolute()
     _refuse_taken(folder)
     with _workshop(folder) as name:
         draft = Path(name) / "export"
@@ -121,8 +121,8 @@ def write_export(
 
 
 def _refuse_taken(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ExportError(f"{str(folder)!r} is a file; name an empty or a new folder")
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or folder == Path.cwd():
+        raise ExportError(f"{str(folder)!r} cannot become an export; name a new folder")
     if folder.exists() and not {path.name for path in folder.iterdir()} <= {MODULE, MANIFEST}:
         raise ExportError(f"folder {str(folder)!r} holds other files; name an empty or a new folder")
 
@@ -150,8 +150,9 @@ def _parity(export: Exported, split: Split, expected: Logits) -> tuple[float, fl
 
 
 def _replace(draft: Path, folder: Path) -> None:
+    """Put the draft in place; an earlier export stands aside until it is there."""
     if folder.exists():
-        shutil.rmtree(folder)
+        os.replace(folder, draft.with_name("earlier"))
     os.replace(draft, folder)
 
 

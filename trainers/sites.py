@@ -17,7 +17,7 @@ class Insertion(StrEnum):
     """`y <- y + change(x, y)`, with `x` the input and `y` the output of the module."""
     NORM_INPUT = "norm input"
     """`y <- y + change(norm(y), y)`, with `y` the input of a LayerNorm: the Pfeiffer adapter,
-    which reads what the frozen LayerNorm would have given."""
+    which reads what the LayerNorm would have given."""
     ATTENTION = "attention"
     """Keys and values prepended; `x` is the input of the attention module."""
 
@@ -36,8 +36,6 @@ class Site:
     d_out: int
     """Width of what it changes; for attention, heads * head size of the keys."""
     insertion: Insertion = Insertion.OUTPUT
-    heads: int = 0
-    """Key and value heads, for attention only."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ LINEAR_ROLES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out"
 NORM_ROLES = ("attention_norm", "ffn_norm", "embedding_norm")
 
 
-def sites_of(model: nn.Module, model_type: str, heads: int) -> tuple[Site, ...]:
+def sites_of(model: nn.Module, model_type: str) -> tuple[Site, ...]:
     """All sites of a model, in the order of the forward pass.
 
     Raises:
@@ -127,7 +125,6 @@ def sites_of(model: nn.Module, model_type: str, heads: int) -> tuple[Site, ...]:
                 width.d_in,
                 width.d_out,
                 Insertion.ATTENTION,
-                heads,
             )
         )
         found += [_site(model, layer, role, module) for role, module in roles.items()]

@@ -227,7 +227,8 @@ def _initial(seed: int, deltas: Sequence[tuple[Site, Trained]], classes: int, wi
 
 
 def _full_name(site: Site, delta: Trained, short: str) -> str:
-    return f"{site.module}.{delta.kind.replace(' ', '_')}.{short}"
+    place = f"{site.module}.input" if site.insertion is Insertion.NORM_INPUT else site.module
+    return f"{place}.{delta.kind.replace(' ', '_')}.{short}"
 
 
 def _largest(shapes: Sequence[Mapping[str, torch.Size]]) -> dict[str, torch.Size]:
@@ -268,7 +269,7 @@ def _place(site: Site, owners: Mapping[int, Trained], count: int, backbone: Back
         site=site,
         delta=delta,
         names={short: _full_name(site, delta, short) for short in shorts},
-        constants={name: value.to(backbone.device, backbone.dtype) for name, value in stacked.items()},
+        constants={name: value.to(backbone.device) for name, value in stacked.items()},
         scaling=None if owns.all() else owns.to(backbone.device, backbone.dtype),
     )
 

@@ -42,12 +42,17 @@ class Data:
 
 def prepare(task: Task, backbone: Backbone) -> Data:
     """Tokenise all splits once, with a maximum length chosen from the training rows."""
-    length = choose_length(tokenise(task.train, backbone.tokenizer, backbone.max_length), backbone.max_length)
+    length = length_of(task, backbone)
 
     def cut(split: Split) -> Tokens:
         return tokenise(split, backbone.tokenizer, length)
 
     return Data(cut(task.train), cut(task.validation), cut(task.test), len(task.labels), length)
+
+
+def length_of(task: Task, backbone: Backbone) -> int:
+    """Tokens after which this task's texts are cut on this backbone."""
+    return choose_length(tokenise(task.train, backbone.tokenizer, backbone.max_length), backbone.max_length)
 
 
 def choose_length(tokens: Tokens, limit: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selector.jobs import Bench, JobSource, Wait
-from selector.work import Worker
+from selector.work import Worker, one_line
 
 
 class LocalRunner:
@@ -14,10 +14,13 @@ class LocalRunner:
         worker = Worker(bench)
         while (job := source.next_job(slots=1)) is not None:
             assert not isinstance(job, Wait), "nothing runs beside this loop that one could wait for"
-            failure = None
-            try:
-                for result in worker.perform(job):
-                    source.record(job, result)
-            except (RuntimeError, ValueError, MemoryError) as error:
-                failure = f"{type(error).__name__}: {error}".splitlines()[0]
+            results, failure = worker.perform(job), None
+            while True:
+                try:
+                    result = next(results, None)
+                except Exception as error:  # of the job; what `record` raises is ours and ends the study
+                    result, failure = None, one_line(error)
+                if result is None:
+                    break
+                source.record(job, result)
             source.ended(job, failure)

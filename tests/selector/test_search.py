@@ -231,9 +231,9 @@ def test_a_job_that_breaks_off_fails_its_trials_with_the_reason(tmp_path: Path) 
 
 
 def test_finalists_wait_for_brackets_that_are_still_running(tmp_path: Path) -> None:
-    store, table = Store(tmp_path, bracket_size=12), Table()
+    store, table = Store(tmp_path), Table()
     search = store.search()
-    for job in (search.next_job(slots=2), search.next_job(slots=2)):
+    for job in [search.next_job(slots=2) for _ in range(3)]:
         assert isinstance(search.next_job(slots=2), Wait)
         assert job is not None and not isinstance(job, Wait)
         for result in table.perform(job):

@@ -44,7 +44,7 @@ BERT_BASE = [
 def test_parameter_counts_for_bert_base_equal_the_published_ones(config: MethodConfig, count: int) -> None:
     with torch.device("meta"):
         model = AutoModel.from_config(BertConfig())
-    cost = cost_of(config, sites_of(model, "bert", 12), 2, 768)
+    cost = cost_of(config, sites_of(model, "bert"), 2, 768)
     assert cost.module_parameters == count
     assert cost.head_parameters == 1_538
 
@@ -175,9 +175,10 @@ def bert_by_hand(model: torch.nn.Module, ids: Tensor, state: State, gated: bool)
         f = frozen(f"{path}.output.dense", gelu(frozen(f"{path}.intermediate.dense", a)))
         last = f"{path}.output.LayerNorm"
         z = norm(last, f + a)
-        down = torch.relu(z @ part(last, "adapter", "down.weight").T + part(last, "adapter", "down.bias"))
-        up = down @ part(last, "adapter", "up.weight").T + part(last, "adapter", "up.bias")
-        x = norm(last, gate(last, "adapter", z) * up + f + a)
+        reads = f"{last}.input"
+        down = torch.relu(z @ part(reads, "adapter", "down.weight").T + part(reads, "adapter", "down.bias"))
+        up = down @ part(reads, "adapter", "up.weight").T + part(reads, "adapter", "up.bias")
+        x = norm(last, gate(reads, "adapter", z) * up + f + a)
     return linear(x.mean(0), state["head.weight"], state["head.bias"])
 
 

@@ -68,5 +68,5 @@ class LoRADelta(Delta):
         return {"scale": torch.tensor(self.scale)}
 
     def change(self, tensors: Tensors, x: Tensor, y: Tensor, rows: Rows) -> Tensor:
-        scaled = tensors["b"] * tensors["scale"][:, None, None]
+        scaled = (tensors["b"] * tensors["scale"][:, None, None]).to(x.dtype)
         return x @ tensors["a"].mT @ scaled.mT

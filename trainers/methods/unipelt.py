@@ -42,8 +42,8 @@ class UniPELTConfig(MethodConfig):
     """A union of modules; each change is multiplied by mean(sigmoid(w x + b)) over the real tokens.
 
     One gate for each module that has one, at each site: LoRA has one at the query
-    and one at the value, as in the authors' code (the paper counts one a layer,
-    docs/methods.md). BitFit has none. The gate replaces LoRA's alpha/rank.
+    and one at the value, as in the authors' code (the paper counts one a
+    layer). BitFit has none. The gate replaces LoRA's alpha/rank.
     """
 
     name = "unipelt"
@@ -58,7 +58,7 @@ class UniPELTConfig(MethodConfig):
     def members(self) -> Sequence[MethodConfig]:
         """The methods of the union, with this configuration's numbers."""
         # Without gates LoRA keeps alpha = 2 * rank; with them the gate is the whole scale.
-        alpha = float(self.rank) if self.gated else min(2.0 * self.rank, 128.0)
+        alpha = float(self.rank) if self.gated else 2.0 * self.rank
         built: Mapping[str, MethodConfig] = {
             "A": AdapterConfig(bottleneck=self.bottleneck),
             "P": PrefixConfig(prefix_length=self.prefix_length),
