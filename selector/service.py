@@ -17,7 +17,7 @@ from selector.decision import decide, module_to_export
 from selector.jobs import Bench, Runner
 from selector.report import result
 from selector.runners.local import LocalRunner
-from selector.search import Search
+from selector.search import Search, SearchError
 from selector.space import choose_methods
 from selector.study import RequestError, StudySpec
 from storage.database import open_database

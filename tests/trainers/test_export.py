@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import CLASSES, make_backbone, sentences, train
 
 import trainers.methods  # noqa: F401
@@ -172,6 +172,37 @@ def test_unusable_backbones_are_refused_in_one_line(tiny_folder: Path, tmp_path:
     (unknown / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
     with pytest.raises(BackboneError, match="family 'gpt2'; supported families: bert, distilbert"):
         outline(str(unknown))
+    wordless = shutil.copytree(tiny_folder, tmp_path / "wordless")
+    for name in ("tokenizer.json", "vocab.txt"):
+        (wordless / name).unlink(missing_ok=True)
+    with pytest.raises(BackboneError, match="has no tokenizer"):
+        locate(str(wordless))
+
+
+@pytest.mark.parametrize("sizes", [{"hidden_size": "x"}, {"hidden_size": 30}], ids=str)
+def test_sizes_that_make_no_model_are_refused(
+    sizes: dict[str, object], tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "sizes")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **sizes}))
+    with pytest.raises(BackboneError, match="has a config.json that"):
+        outline(str(folder))
+
+
+def test_weights_that_are_cut_short_or_belong_to_another_model_are_refused(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    cut = shutil.copytree(tiny_folder, tmp_path / "cut")
+    weights = (cut / "model.safetensors").read_bytes()
+    (cut / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(BackboneError, match="weights that cannot be loaded"):
+        load(str(cut))
+    other = shutil.copytree(tiny_folder, tmp_path / "other")
+    tensors = load_file(other / "model.safetensors")
+    save_file({f"tower.{name}": tensor for name, tensor in tensors.items()}, other / "model.safetensors")
+    with pytest.raises(BackboneError, match=r"lacks \d+ of its weights, such as embeddings"):
+        load(str(other))
 
 
 def test_the_outline_of_a_backbone_knows_its_sites_without_weights(any_backbone: Backbone) -> None:
