@@ -48,6 +48,9 @@ def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
     if len(points):
         ticks = sorted(set(points["epochs"]))
         figure.update_xaxes(tickvals=ticks, range=[0, max(ticks) * 1.04])
+        low, high = points["score"].min(), points["score"].max()
+        margin = max(0.08 * (high - low), 0.02)  # a single score would else be drawn on a scale of its own
+        figure.update_yaxes(range=[low - margin, high + margin])
     return _laid_out(figure, "epochs trained", f"validation {metric}")
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
-from dashboard.words import contender_name, method_name, state_name
+from dashboard.words import contender_name, state_name
 from selector.leaderboard import config_text, curves, leaderboard
 from selector.study import Study
 
@@ -93,48 +92,12 @@ def finite(value: float | None) -> float | None:
 
 
 def contenders(study: Study) -> pd.DataFrame:
-    """Finalists and baselines on validation and test, the best on validation first.
-
-    The recommended one and its alternatives have intervals; of the others only the mean is known.
-    """
+    """Finalists and baselines on validation and test, the best on validation first."""
     found = study.recommendation
     if found is None:
         return _estimates([], "")
-    compared = {
-        contender_name(one["method"], one["trial"]): {split: one[split] for split in SPLITS}
-        for one in (found, *found["alternatives"])
-    }
-    rows = list({**_baselines(study), **_finalists(study), **compared}.items())
-    rows.sort(key=lambda row: -(finite(row[1]["validation"]["mean"]) or 0.0))
+    rows = [(contender_name(one["method"], one["trial"]), one) for one in found["compared"]]
     return _estimates(rows, contender_name(found["method"], found["trial"]))
-
-
-def _baselines(study: Study) -> dict[str, dict[str, Any]]:
-    metric = study.task["metric"]
-    return {
-        method_name(baseline.name): {
-            "validation": {"mean": baseline.validation[metric]},
-            "test": {"mean": baseline.test[metric]},
-        }
-        for baseline in study.baselines
-    }
-
-
-def _finalists(study: Study) -> dict[str, dict[str, Any]]:
-    """Means over the repeats that were scored on the test split."""
-    metric = study.task["metric"]
-    repeats: dict[str, list[tuple[float, float]]] = {}
-    for trial in study.trials:
-        if trial.repeat_of is not None and trial.test is not None and trial.reports:
-            scores = trial.reports[-1].metrics[metric], trial.test[metric]
-            repeats.setdefault(contender_name(trial.method, trial.repeat_of), []).append(scores)
-    return {
-        name: {
-            split: {"mean": fmean(values)}
-            for split, values in zip(SPLITS, zip(*scores, strict=True), strict=True)
-        }
-        for name, scores in repeats.items()
-    }
 
 
 def _estimates(rows: Sequence[tuple[str, dict[str, Any]]], recommended: str) -> pd.DataFrame:

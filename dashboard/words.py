@@ -78,8 +78,10 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 42 s, 3 min 5 s or 2 h 10 min."""
+    """Seconds as 1.5 s, 42 s, 3 min 5 s or 2 h 10 min."""
     whole = int(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:

@@ -45,6 +45,8 @@ class Recommendation:
     tied: tuple[int, ...]
     """Trials that cannot be told from the best on validation, the chosen one included."""
     tied_baselines: tuple[str, ...]
+    compared: tuple[Scored, ...]
+    """All contenders, the best on validation first."""
     alternatives: tuple[tuple[str, Scored], ...]
     """(why, contender), each contender once."""
 
@@ -55,6 +57,7 @@ class Recommendation:
             "reason": self.reason,
             "tied": list(self.tied),
             "tied_baselines": list(self.tied_baselines),
+            "compared": [one.to_json() for one in self.compared],
             "alternatives": [{"why": why, **one.to_json()} for why, one in self.alternatives],
         }
 
@@ -95,14 +98,17 @@ def recommend(
             test=interval(metric, one.test, test_labels, classes, seed=seed),
         )
 
-    choice = scored(chosen)
+    by_score = sorted(range(len(ordered)), key=lambda one: (tied.differences[one].mean, one))
+    every = {position: scored(position) for position in by_score}
+    choice = every[chosen]
     members = [ordered[position] for position in sorted(tied.members)]
     return Recommendation(
         choice=choice,
         reason=reason(comparison, choice.validation),
         tied=tuple(sorted(one.trial for one in members if isinstance(one, Finalist))),
         tied_baselines=tuple(one.name for one in members if isinstance(one, Contender)),
-        alternatives=tuple((why, scored(one)) for one, why in _alternatives(ordered, tied, chosen).items()),
+        compared=tuple(every.values()),
+        alternatives=tuple((why, every[one]) for one, why in _alternatives(ordered, tied, chosen).items()),
     )
 
 

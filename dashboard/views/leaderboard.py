@@ -22,8 +22,9 @@ def show_table(rows: pd.DataFrame, metric: str, study: Study) -> int | None:
         ],
     )
     event = st.dataframe(
-        shown[["kind", "method", "configuration", "state", "epochs", "score", "parameters", "seconds"]],
+        shown[["kind", "method", "score", "state", "epochs", "parameters", "seconds", "configuration"]],
         hide_index=True,
+        placeholder="",
         key=f"board_{study.name}",
         on_select="rerun",
         selection_mode="single-row",
@@ -31,8 +32,12 @@ def show_table(rows: pd.DataFrame, metric: str, study: Study) -> int | None:
             "kind": st.column_config.TextColumn("trial", width="small"),
             "configuration": st.column_config.TextColumn(width="large"),
             "score": st.column_config.NumberColumn(f"validation {metric}", format="%.3f"),
-            "parameters": st.column_config.NumberColumn("trainable parameters", format="localized"),
-            "seconds": st.column_config.NumberColumn("device seconds", format="%.1f"),
+            "parameters": st.column_config.NumberColumn(
+                "parameters", help="trainable parameters, the head included", format="localized"
+            ),
+            "seconds": st.column_config.NumberColumn(
+                "seconds", help="this trial's share of its device", format="%.1f"
+            ),
         },
     )
     selected = event["selection"]["rows"]

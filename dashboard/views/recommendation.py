@@ -27,7 +27,7 @@ def show_choice(study: Study, found: dict[str, Any], metric: str) -> None:
     else:
         st.markdown(f"### Use the baseline {name}")
     st.info(plain(found["reason"]), icon=":material/lightbulb:")
-    columns = st.columns(4)
+    columns = st.columns([3, 3, 2, 2])
     for column, split in zip(columns, ("test", "validation"), strict=False):
         estimated = found[split]
         seeds = f"{estimated['seeds']} seed{'s' if estimated['seeds'] != 1 else ''}"
@@ -65,10 +65,13 @@ def show_export(study: Study, found: dict[str, Any]) -> None:
     st.subheader("Take it away")
     if found["trial"] is None and found["method"] != "linear_probe":
         st.markdown(
-            f"The recommended {method_name(found['method'])} baseline has no module: there is nothing to "
-            "download. A trained module of this study can still be written with:"
+            f"The recommended baseline, {method_name(found['method'])}, is no module of the backbone: "
+            "there is nothing to download."
         )
-        st.code(f"peltier export {study.name} FOLDER --trial NUMBER", language="bash")
+        trained = [other["trial"] for other in found["alternatives"] if other["trial"] is not None]
+        if trained:
+            st.markdown("The best trained module can still be written with:")
+            st.code(f"peltier export {study.name} FOLDER --trial {trained[0]}", language="bash")
         return
     released = [
         export for export in study.exports if export.trial == found["trial"] and export.format == "native"
@@ -116,8 +119,8 @@ show_choice(study, found, metric)
 show_export(study, found)
 st.subheader("Compared with the alternatives")
 st.caption(
-    "Mean and 95 % interval; a point without a bar was measured once. Validation decided; test was opened "
-    "once, afterwards."
+    "Mean and 95 % interval over examples and seeds. Validation decided; "
+    "the test split was never used to choose."
 )
 st.plotly_chart(intervals(contenders(study), metric), key="intervals", config={"displayModeBar": False})
 show_alternatives(found, metric)

@@ -48,12 +48,12 @@ def ask_columns(columns: list[str]) -> dict[str, Any]:
             columns,
             index=None,
             key=f"column_{field}",
-            placeholder="found by name" if field != "text_pair" else "none, or found by name",
+            placeholder="found by name" if field != "text_pair" else "if there is one",
             help=f"On the command line: --{field.replace('_', '-')}",
             persist_state="session",
         )
     asked["task"] = places[3].selectbox(
-        "Task", KINDS, index=None, key="task", placeholder="found by columns", persist_state="session"
+        "Task", KINDS, index=None, key="task", placeholder="automatic", persist_state="session"
     )
     asked["metric"] = places[4].selectbox(
         "Metric", METRICS, format_func=metric_name, key="metric", persist_state="session"
@@ -134,9 +134,8 @@ def show_understood(found: Understood) -> None:
         f"{len(task['labels'])} labels of column **{plain(columns['label'])}**, "
         f"scored by **{metric_name(task['metric'])}**."
     )
-    left, right = st.columns([3, 2])
     splits = ("train", "validation", "test")
-    left.dataframe(
+    st.dataframe(
         pd.DataFrame(
             {
                 "split": splits,
@@ -148,7 +147,9 @@ def show_understood(found: Understood) -> None:
         key="splits",
     )
     counts = pd.DataFrame(found.counts).rename_axis("label").reset_index()
-    right.dataframe(counts, hide_index=True, key="labels", height=min(38 + 35 * len(counts), 260))
+    st.dataframe(
+        counts, hide_index=True, key="labels", width="content", height=min(38 + 35 * len(counts), 260)
+    )
 
 
 def start(uploads: dict[str, Upload], spec: StudySpec, name: str) -> None:

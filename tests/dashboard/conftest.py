@@ -68,29 +68,36 @@ BASELINES = (
         name="linear_probe", validation={"accuracy": 0.75}, test={"accuracy": 0.7}, trainable_parameters=770
     ),
 )
+
+
+def compared(
+    number: int | None, method: str, config: dict[str, Any], mean: float, size: int
+) -> dict[str, Any]:
+    seeds = 1 if number is None else 3
+    return {
+        "trial": number,
+        "method": method,
+        "config": config,
+        "validation": estimate(mean, seeds),
+        "test": estimate(mean, seeds),
+        "trainable_parameters": size,
+        "stored_bytes": 4 * size,
+    }
+
+
+CONTENDERS = [
+    compared(0, "lora", LORA, 0.85, 40_000),
+    compared(None, "linear_probe", {}, 0.75, 770),
+    compared(2, "adapter", {"learning_rate": 0.01}, 0.6, 90_000),
+    compared(None, "majority", {}, 0.5, 0),
+]
 RECOMMENDATION = {
-    "trial": 0,
-    "method": "lora",
-    "config": {"rank": 8, "alpha": 16.0, "learning_rate": 0.002},
-    "validation": estimate(0.85),
-    "test": estimate(0.85),
-    "trainable_parameters": 40_000,
-    "stored_bytes": 160_000,
+    **CONTENDERS[0],
     "reason": "5 configurations were compared. LoRA is the best on validation.",
     "tied": [0],
     "tied_baselines": [],
-    "alternatives": [
-        {
-            "why": "best baseline",
-            "trial": None,
-            "method": "linear_probe",
-            "config": {},
-            "validation": estimate(0.75, 1),
-            "test": estimate(0.7, 1),
-            "trainable_parameters": 770,
-            "stored_bytes": 3080,
-        }
-    ],
+    "alternatives": [{"why": "best baseline", **CONTENDERS[1]}],
+    "compared": CONTENDERS,
 }
 STUDY = Study(
     id=1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 from markdown_it import MarkdownIt
 
@@ -33,13 +32,13 @@ def test_states_are_counted_over_the_search_only(study: Study) -> None:
     assert finished(study) == {"complete": 3, "stopped early": 1, "failed": 1}
 
 
-def test_contenders_join_intervals_repeats_and_baselines(study: Study) -> None:
+def test_contenders_are_all_that_were_compared_with_their_intervals(study: Study) -> None:
     rows = contenders(study).set_index(["name", "split"])
     names = list(dict.fromkeys(name for name, _ in rows.index))
     assert names == ["LoRA, trial 0", "linear probe", "bottleneck adapter, trial 2", "majority class"]
-    assert rows.loc[("LoRA, trial 0", "test"), "high"] == 0.89  # the interval wins over the plain mean
+    assert rows.loc[("LoRA, trial 0", "test"), "high"] == 0.89
     assert rows.loc[("bottleneck adapter, trial 2", "test"), "mean"] == 0.5
-    assert np.isnan(rows.loc[("majority class", "test"), "low"])
+    assert rows.loc[("majority class", "test"), "low"] < 0.4
     assert rows["recommended"].sum() == 2
 
 
@@ -77,4 +76,9 @@ def test_numbers_read_well() -> None:
         "160.0 KB",
         "2.5 MB",
     ]
-    assert [duration(seconds) for seconds in (7.9, 185, 7_800)] == ["7 s", "3 min 5 s", "2 h 10 min"]
+    assert [duration(seconds) for seconds in (0.64, 42.9, 185, 7_800)] == [
+        "0.6 s",
+        "42 s",
+        "3 min 5 s",
+        "2 h 10 min",
+    ]
