@@ -60,6 +60,12 @@ def show_alternatives(found: dict[str, Any], metric: str) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, key="alternatives")
 
 
+def _parity(difference: float) -> str:
+    if difference == 0:
+        return "are exactly the trained ones"
+    return f"differ from the trained ones by at most {difference:.0e}"
+
+
 def show_export(study: Study, found: dict[str, Any]) -> None:
     """The download of the recommended module, or why there is none."""
     st.subheader("Take it away")
@@ -97,8 +103,8 @@ def show_export(study: Study, found: dict[str, Any]) -> None:
         on_click="ignore",
     )
     st.caption(
-        f"{size(len(content))} as a zip. It was reloaded before release: its logits differ from the trained "
-        f"ones by at most {export.difference:.0e}. Unzip it, and predict with:"
+        f"{size(len(content))} as a zip. It was reloaded before release: its logits {_parity(export.difference)}. "
+        "Unzip it, and predict with:"
     )
     st.code(f"peltier predict {name} INPUT.csv", language="bash")
 
