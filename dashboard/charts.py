@@ -64,24 +64,20 @@ def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: st
     figure.add_scatter(
         x=front["parameters"],
         y=front["score"],
-        mode="lines",
+        mode="lines+markers",
         name="Pareto front",
         line={"color": GREY, "width": 1.5, "shape": "hv"},
+        marker={"symbol": "circle-open", "size": MARKER_SIZE + 8, "line": {"width": 2}},
         hoverinfo="skip",
     )
     for method in sorted(set(trials["method"])):
         group = trials[trials["method"] == method]
-        best = group["trial"].isin(front["trial"])
         figure.add_scatter(
             x=group["parameters"],
             y=group["score"],
             mode="markers",
             name=method_name(method),
-            marker={
-                "color": colour_of(method),
-                "size": np.where(best, MARKER_SIZE + 5, MARKER_SIZE),
-                "symbol": np.where(best, "star", "circle"),
-            },
+            marker={"color": colour_of(method), "size": MARKER_SIZE},
             customdata=group[["trial", "configuration"]],
             hovertemplate=f"trial %{{customdata[0]}}, {method_name(method)}<br>%{{customdata[1]}}<br>"
             "%{y:.3f}, %{x:,} trainable parameters<extra></extra>",

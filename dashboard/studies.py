@@ -14,6 +14,8 @@ from selector.study import Study
 
 DATABASE = "sqlite:///peltier.db"
 ACTIVE = ("WAITING", "RUNNING")
+PATIENCE_SECONDS = 5.0
+"""A worker looks for studies each second; after this long there is none."""
 FRESH_SECONDS = 0.5
 """Age at which a loaded study is read again: below the refresh of the progress page."""
 
@@ -70,6 +72,12 @@ def choose() -> str:
 def is_active(study: Study) -> bool:
     """Whether the study waits or runs, so that what is shown will change."""
     return study.state in ACTIVE
+
+
+def waits_for_a_worker(study: Study) -> bool:
+    """Whether the study has been in the queue for so long that no worker seems to run."""
+    waited = (datetime.now(UTC) - study.created).total_seconds()
+    return bool(study.state == "WAITING" and waited > PATIENCE_SECONDS)
 
 
 def elapsed(study: Study) -> float:

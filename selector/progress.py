@@ -54,7 +54,7 @@ def _print_lines(
     last = ""
     while not ended.wait(REFRESH_SECONDS):
         message = database.study(study_id).message
-        if message != last:
+        if message and message != last:
             console.print(f"{_clock(time.monotonic() - start)} {message}", soft_wrap=True)
             last = message
 

@@ -24,7 +24,11 @@ ENVIRONMENT = {
 COMMAND = (sys.executable, "-m", "selector")
 
 
-def write_rows(path: Path, rows: int = 80) -> Path:
+ROWS = 240
+"""Enough for TF-IDF to be significantly worse on the validation rows, so that a module is recommended."""
+
+
+def write_rows(path: Path, rows: int = ROWS) -> Path:
     """Long and short rows of unseen words: hard for TF-IDF, easy for a transformer with its positions."""
     chance = np.random.default_rng(0)
     letters = list(string.ascii_lowercase)

@@ -121,8 +121,10 @@ def write_export(
 
 
 def _refuse_taken(folder: Path) -> None:
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or folder == Path.cwd():
-        raise ExportError(f"{str(folder)!r} cannot become an export; name a new folder")
+    if folder.is_file():
+        raise ExportError(f"{str(folder)!r} is a file; name an empty or a new folder")
+    if folder.is_symlink() or folder == Path.cwd():
+        raise ExportError(f"{str(folder)!r} is a link or the working folder; name a new folder")
     if folder.exists() and not {path.name for path in folder.iterdir()} <= {MODULE, MANIFEST}:
         raise ExportError(f"folder {str(folder)!r} holds other files; name an empty or a new folder")
 

@@ -101,7 +101,7 @@ if position is not None:
         show_baseline(study, row["method"], metric)
 st.subheader(f"Validation {metric} against trainable parameters")
 st.caption(
-    "Stars form the Pareto front: no smaller module scores higher. One seed each; trials that were stopped "
-    "early stand where they were stopped."
+    "Ringed trials form the Pareto front: no smaller module scores as high. One seed each; trials that were "
+    "stopped early stand where they were stopped."
 )
 st.plotly_chart(score_against_size(scored, baselines, metric), key="sizes", config={"displayModeBar": False})

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import streamlit as st
 
 from dashboard.charts import learning_curves
 from dashboard.frames import curve_points, finished
-from dashboard.studies import choose, elapsed, facts, is_active, load
+from dashboard.studies import choose, elapsed, facts, is_active, load, waits_for_a_worker
 from dashboard.words import duration, metric_name, plain, state_name
 from selector.study import Study
 
 REFRESH_SECONDS = 1.0
-PATIENCE_SECONDS = 5.0
-"""A worker looks for studies each second; after this long there is none."""
 DONE = ("complete", "stopped early", "failed")
 
 
@@ -43,7 +39,7 @@ def show_state(study: Study) -> None:
         st.page_link("views/recommendation.py", label="See the recommendation", query_params=link)
     elif study.state == "WAITING":
         st.info("Waiting in the queue.")
-        if (datetime.now(UTC) - study.created).total_seconds() > PATIENCE_SECONDS:
+        if waits_for_a_worker(study):
             st.warning("No worker has taken this study yet; if none is running, start a worker with:")
             st.code("peltier work", language="bash")
     else:

@@ -25,7 +25,7 @@ def show_choice(study: Study, found: dict[str, Any], metric: str) -> None:
         config = plain(config_text(found["config"]))
         st.markdown(f"### Use {name}\nTrial {found['trial']}: {config}.")
     else:
-        st.markdown(f"### Use the baseline {name}")
+        st.markdown(f"### Use a baseline: {name}")
     st.info(plain(found["reason"]), icon=":material/lightbulb:")
     columns = st.columns([3, 3, 2, 2])
     for column, split in zip(columns, ("test", "validation"), strict=False):
@@ -38,10 +38,11 @@ def show_choice(study: Study, found: dict[str, Any], metric: str) -> None:
 
 
 def show_alternatives(found: dict[str, Any], metric: str) -> None:
-    tied = [f"trial {trial}" for trial in found.get("tied", [])]
-    tied += [method_name(name) for name in found.get("tied_baselines", [])]
-    if tied:
-        st.markdown(f"Statistically tied with the best on validation: {plain(', '.join(tied))}.")
+    methods = {one["trial"]: one["method"] for one in found["compared"]}
+    tied = [contender_name(methods[trial], trial) for trial in found["tied"]]
+    tied += [method_name(name) for name in found["tied_baselines"]]
+    names = plain("; ".join(tied))
+    st.markdown(f"Tied with the best on validation (no significant difference, itself included): {names}.")
     if not found["alternatives"]:
         return
     st.subheader("Alternatives")
@@ -103,8 +104,8 @@ def show_export(study: Study, found: dict[str, Any]) -> None:
         on_click="ignore",
     )
     st.caption(
-        f"{size(len(content))} as a zip. It was reloaded before release: its logits {_parity(export.difference)}. "
-        "Unzip it, and predict with:"
+        f"{size(len(content))} as a zip. It was reloaded before release: its logits "
+        f"{_parity(export.difference)}. Unzip it, and predict with:"
     )
     st.code(f"peltier predict {name} INPUT.csv", language="bash")
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.studies import load, service
+from dashboard.studies import load, service, waits_for_a_worker
 from dashboard.submission import Understood, data_files, methods_on, preview, queue, understand
 from dashboard.words import method_name, metric_name, plain
 from selector.choices import KINDS, METRICS, backbone_named, default_backbone
@@ -21,8 +20,6 @@ SPLITS = {
     "validation": "Validation rows (optional)",
     "test": "Test rows (optional)",
 }
-PATIENCE_SECONDS = 5.0
-"""A worker looks for studies each second; after this long there is none."""
 
 
 def ask_files() -> tuple[dict[str, Upload], tuple[str, ...]]:
@@ -62,12 +59,13 @@ def ask_columns(columns: list[str]) -> dict[str, Any]:
 
 
 def ask_search() -> dict[str, Any]:
-    """How to search and how much to spend."""
+    """How to search and how much to spend; the backbone is empty where it cannot be used."""
     left, right = st.columns(2)
     backbone = left.text_input(
         "Backbone",
         default_backbone(),
         key="backbone",
+        placeholder="a folder or a hub id",
         help="A folder written by save_pretrained, or a hub id.",
         persist_state="session",
     )
@@ -85,7 +83,7 @@ def ask_search() -> dict[str, Any]:
         right.caption(plain("; ".join(reasons)))
     places = st.columns(4)
     asked: dict[str, Any] = {
-        "backbone": backbone,
+        "backbone": backbone if names else "",
         "methods": tuple(methods) or None,
         "trials": whole(places[0], "Configurations to try", 16, "trials"),
         "epochs": whole(places[1], "Epochs of a whole training", 10, "epochs"),
@@ -173,8 +171,7 @@ def show_queued(name: str) -> None:
         icon=":material/monitoring:",
         query_params={"study": name},
     )
-    waited = (datetime.now(UTC) - study.created).total_seconds()
-    if study.state == "WAITING" and waited > PATIENCE_SECONDS:
+    if waits_for_a_worker(study):
         st.warning("No worker has taken it yet; if none is running, start a worker with: `peltier work`")
 
 

@@ -56,8 +56,8 @@ def test_size_chart_marks_the_front_and_draws_baselines_across(study: Study) -> 
     traces = {trace.name: trace for trace in figure.data}
     assert figure.layout.xaxis.type == "log"
     assert list(traces["Pareto front"].x) == [9_000, 40_000]
-    assert list(traces["LoRA"].marker.symbol) == ["star"]
-    assert list(traces["bottleneck adapter"].marker.symbol) == ["circle"]
+    assert traces["Pareto front"].marker.symbol == "circle-open"
+    assert list(traces["bottleneck adapter"].x) == [90_000]  # drawn, though not on the front
     probe = traces["baseline: linear_probe"]
     assert list(probe.y) == [0.75, 0.75] and probe.line.dash != "solid"
     assert min(probe.x) < 9_000 and max(probe.x) > 90_000

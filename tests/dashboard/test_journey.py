@@ -98,6 +98,11 @@ def wait_for_server(address: str, log: Path) -> None:
 def submit(page: Page, data: Path, backbone: Path) -> None:
     page.locator('input[type="file"]').first.set_input_files(data)
     expect(page.get_by_role("button", name="Start search")).to_be_enabled(timeout=PATIENCE)
+    page.get_by_text("More settings").click()
+    runner = page.get_by_role("combobox", name="Runner")
+    runner.press_sequentially("local")
+    page.get_by_role("option", name="local").click()
+    expect(runner).to_have_value("local")
     for label, value in {
         "Backbone": str(backbone),
         "Configurations to try": "3",
@@ -107,10 +112,6 @@ def submit(page: Page, data: Path, backbone: Path) -> None:
     }.items():
         page.get_by_label(label, exact=True).fill(value)
         page.keyboard.press("Enter")
-    page.get_by_text("More settings").click()
-    runner = page.get_by_role("combobox", name="Runner")
-    runner.press_sequentially("local")
-    runner.press("Enter")
     page.get_by_role("button", name="Start search").click(timeout=PATIENCE)
     expect(page.get_by_text("Study orders is queued")).to_be_visible(timeout=PATIENCE)
 

@@ -117,6 +117,18 @@ def test_a_folder_with_other_files_is_left_alone(backbone: Backbone, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_the_working_folder_and_links_are_left_alone(
+    backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for name in (".", "link"):
+        with pytest.raises(ExportError, match="name a new folder"):
+            exported(Path(name), backbone)
+    assert (tmp_path / "elsewhere").is_dir() and (tmp_path / "link").is_symlink()
+
+
 def test_an_earlier_export_is_replaced(backbone: Backbone, tmp_path: Path) -> None:
     exported(tmp_path / "export", backbone, "lora")
     exported(tmp_path / "export", backbone, "bitfit")

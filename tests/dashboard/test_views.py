@@ -1,0 +1,182 @@
+"""The pages, run without a browser on a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from storage.database import Database
+from storage.records import State, Study
+
+APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
+REVIEWS = b"text,label\n" + b"".join(
+    b"%s plot %d,%s\n" % ((b"good", i, b"yes") if i % 2 else (b"bad", i, b"no")) for i in range(40)
+)
+
+
+def opened(view: str, study: str | None = None) -> AppTest:
+    page = AppTest.from_file(APP, default_timeout=60)
+    if study is not None:
+        page.query_params["study"] = study
+    page.run()
+    return page if view == "submit" else page.switch_page(f"views/{view}.py").run()
+
+
+def texts(page: AppTest) -> str:
+    kinds = (page.markdown, page.caption, page.info, page.success, page.warning, page.error, page.subheader)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def test_every_page_of_a_finished_study_is_drawn(stored: Callable[..., Study]) -> None:
+    name = stored().name
+    for view in ("submit", "progress", "leaderboard", "recommendation"):
+        page = opened(view, name)
+        assert not page.exception and not page.error, (view, texts(page))
+
+
+def test_recommendation_names_the_split_the_interval_and_the_seeds(stored: Callable[..., Study]) -> None:
+    page = opened("recommendation", stored().name)
+    values = {metric.label: metric.value for metric in page.metric}
+    assert values["Test accuracy"] == values["Validation accuracy"] == "0.850"
+    assert "95 % interval 0.800 to 0.890, 3 seeds" in texts(page)
+    assert [button.label for button in page.get("download_button")] == ["Download export"]
+    assert page.code[0].value == "peltier predict tickets-1-export INPUT.csv"
+
+
+def test_text_baseline_has_nothing_to_download_and_the_page_says_so(
+    stored: Callable[..., Study], study: Study
+) -> None:
+    assert study.recommendation is not None
+    trained = {
+        key: study.recommendation[key] for key in study.recommendation["alternatives"][0] if key != "why"
+    }
+    winner = {
+        **study.recommendation,
+        "trial": None,
+        "method": "tfidf_logistic_regression",
+        "alternatives": [{"why": "best trained module", **trained}],
+    }
+    page = opened("recommendation", stored(recommendation=winner, export=False).name)
+    assert not page.exception and not page.get("download_button")
+    assert "there is nothing to download" in texts(page)
+    assert page.code[0].value == "peltier export tickets-1 FOLDER --trial 0"
+
+
+def test_lost_export_folder_is_told_with_the_way_out(stored: Callable[..., Study], tmp_path: Path) -> None:
+    name = stored().name
+    (tmp_path / "export" / "manifest.json").unlink()
+    (tmp_path / "export").rmdir()
+    page = opened("recommendation", name)
+    assert not page.exception
+    assert "is not on this machine" in page.error[0].value
+
+
+def test_study_that_waits_too_long_asks_for_a_worker(
+    stored: Callable[..., Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = stored(state=State.WAITING, trials=(), baselines=(), recommendation=None, export=False)
+    fresh = opened("progress", waiting.name)
+    assert not fresh.exception and not fresh.warning  # a worker may still be on its way
+    monkeypatch.setattr("dashboard.studies.PATIENCE_SECONDS", -1.0)
+    late = opened("progress", waiting.name)
+    assert "start a worker" in late.warning[0].value
+    assert late.code[0].value == "peltier work"
+
+
+def test_failed_study_shows_its_message_as_plain_text(stored: Callable[..., Study]) -> None:
+    failed = stored(state=State.FAIL, message="all *three* trials failed", recommendation=None, export=False)
+    assert r"all \*three\* trials failed" in opened("progress", failed.name).error[0].value
+    assert r"all \*three\* trials failed" in opened("recommendation", failed.name).error[0].value
+
+
+def test_running_study_counts_configurations_and_repeats(stored: Callable[..., Study], study: Study) -> None:
+    trials = (*study.trials[:3], replace(study.trials[3], state=State.RUNNING))
+    running = stored(
+        state=State.RUNNING, trials=trials, recommendation=None, export=False, message="bracket 1"
+    )
+    page = opened("progress", running.name)
+    values = {metric.label: metric.value for metric in page.metric}
+    assert (values["Running"], values["Trained to the end"]) == ("1", "3")
+    assert "Running: bracket 1" in texts(page)
+
+
+def test_unknown_study_in_the_address_gives_the_newest_and_a_warning(stored: Callable[..., Study]) -> None:
+    stored()
+    page = opened("progress", "gone")
+    assert "no study gone" in page.warning[0].value
+    assert page.selectbox(key="study_choice").value == "tickets-1"
+
+
+@pytest.mark.usefixtures("database")
+def test_empty_store_leads_to_the_submit_page() -> None:
+    for view in ("progress", "leaderboard", "recommendation"):
+        page = opened(view)
+        assert not page.exception
+        assert page.info[0].value == "There is no study yet."
+
+
+def test_store_that_cannot_be_opened_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PELTIER_DATABASE_URL", "mysql://nowhere/peltier")
+    page = opened("progress")
+    assert not page.exception
+    assert len(page.error) == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_wrong_file_is_one_line_and_loses_nothing_typed() -> None:
+    page = opened("submit")
+    page.text_input(key="name").set_value("my-study")
+    page.number_input(key="trials").set_value(7)
+    page.get("file_uploader")[0].upload("broken.csv", "text,label\ncaf\xe9,yes\n".encode("latin-1"))
+    page.run()
+    assert not page.exception
+    assert [error.value for error in page.error] == [error.value for error in page.error][:1]
+    assert "not UTF" in page.error[0].value and "peltier-upload" not in page.error[0].value
+    assert page.button(key="start").disabled
+    assert page.text_input(key="name").value == "my-study"
+    assert page.number_input(key="trials").value == 7
+
+
+def test_good_file_is_understood_and_queued(database: Database, tiny_folder: Path) -> None:
+    page = opened("submit")
+    page.get("file_uploader")[0].upload("reviews.csv", REVIEWS)
+    page.text_input(key="backbone").set_value(str(tiny_folder))
+    page.selectbox(key="metric").set_value("macro_f1")
+    page.run()
+    assert not page.exception and not page.error, texts(page)
+    assert "into 2 labels" in texts(page) and "macro F1" in texts(page)
+    assert page.dataframe[0].value.shape == (5, 2)  # the preview
+    page.button(key="start").click().run()
+    assert not page.exception and not page.error, texts(page)
+    (queued,) = database.studies()
+    assert (queued.name, queued.state) == ("reviews-1", State.WAITING)
+    assert queued.task["metric"] == "macro_f1"
+    assert "reviews\\-1 is queued" in texts(page)
+
+
+def test_taken_name_is_told_and_nothing_is_queued_twice(
+    stored: Callable[..., Study], database: Database, tiny_folder: Path
+) -> None:
+    page = opened("submit", stored().name)
+    page.get("file_uploader")[0].upload("reviews.csv", REVIEWS)
+    page.text_input(key="backbone").set_value(str(tiny_folder))
+    page.text_input(key="name").set_value("tickets-1")
+    page.run()
+    page.button(key="start").click().run()
+    assert "already" in page.error[0].value
+    assert len(database.studies()) == 1
+
+
+@pytest.mark.usefixtures("database")
+def test_missing_backbone_is_one_line() -> None:
+    page = opened("submit")
+    page.get("file_uploader")[0].upload("reviews.csv", REVIEWS)
+    page.text_input(key="backbone").set_value("/no/such/backbone")
+    page.run()
+    assert not page.exception
+    assert len(page.error) == 1
+    assert page.button(key="start").disabled
