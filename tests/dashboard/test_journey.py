@@ -19,7 +19,7 @@ from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 QUIET = (
@@ -95,14 +95,23 @@ def wait_for_server(address: str, log: Path) -> None:
     pytest.fail(f"the dashboard did not start: {log.read_text()}")
 
 
+def choose(page: Page, label: str, option: str) -> None:
+    box = page.get_by_role("combobox", name=label)
+    for _ in range(10):
+        box.click()
+        try:
+            page.get_by_role("option", name=option).click(timeout=3_000)
+            break
+        except TimeoutError:
+            continue  # the list closes when the page moves or is drawn again
+    expect(box).to_have_value(option)
+
+
 def submit(page: Page, data: Path, backbone: Path) -> None:
     page.locator('input[type="file"]').first.set_input_files(data)
     expect(page.get_by_role("button", name="Start search")).to_be_enabled(timeout=PATIENCE)
     page.get_by_text("More settings").click()
-    runner = page.get_by_role("combobox", name="Runner")
-    runner.press_sequentially("local")
-    page.get_by_role("option", name="local").click()
-    expect(runner).to_have_value("local")
+    choose(page, "Runner", "local")
     for label, value in {
         "Backbone": str(backbone),
         "Configurations to try": "3",
