@@ -252,6 +252,7 @@ def dashboard(
         "--server.maxUploadSize=200",
         "--client.toolbarMode=minimal",
         "--runner.magicEnabled=false",
+        "--theme.primaryColor=#1f6f8b",
     ]
     command = [sys.executable, "-m", "streamlit", "run", str(page), *options]
     os.execve(sys.executable, command, {**os.environ, "PELTIER_DATABASE_URL": database})

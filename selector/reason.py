@@ -75,9 +75,13 @@ def _use_the_baseline(comparison: Comparison) -> str:
     if not finalists:
         return f"Use {name}: no module was trained to the end."
     best = finalists[0]
-    lead = f"{_points(comparison.less_choice(best))}{_correction(comparison, best)}"
+    lead = comparison.less_choice(best)
+    shown = f"{_points(lead)}{_correction(comparison, best)}"
     label = _label(comparison.contenders[best]).replace(" (", ", ").replace(")", "")
-    return f"Use {name}: no trained module is significantly better (best: {label}, {lead})."
+    verdict = (
+        "every trained module is worse" if lead.high < 0 else "no trained module is significantly better"
+    )
+    return f"Use {name}: {verdict} (best: {label}, {shown})."
 
 
 def _what_was_compared(comparison: Comparison) -> str:

@@ -169,3 +169,13 @@ def test_a_tied_baseline_that_needs_no_backbone_wins_over_a_smaller_module() -> 
         "Use TF-IDF with logistic regression: no trained module is significantly better"
     )
     assert found.tied == (1,)
+
+
+def test_a_baseline_that_every_module_loses_to_is_said_so() -> None:
+    found = chosen(
+        [finalist(5, "lora", 310_000, right(100, 101, 102))],
+        [MAJORITY, baseline("linear_probe", 12_000, 170)],
+    )
+    assert found.reason.startswith(
+        "Use the linear probe: every trained module is worse (best: lora, trial 5, -34.5 points"
+    )
