@@ -159,11 +159,6 @@ class Database:
         with self._write() as session:
             writing.set_study_state(session, study_id, state, message, seconds)
 
-    def set_study_message(self, study_id: int, message: str) -> None:
-        """Say what the study is doing."""
-        with self._write() as session:
-            writing.set_study_message(session, study_id, message)
-
     def claim_study(self, worker: str, lease_seconds: float = 30.0) -> Study | None:
         """Take the oldest study that waits, or whose worker was silent for longer than the lease.
 

@@ -75,11 +75,6 @@ def set_study_state(
         row.worker = row.heartbeat = None
 
 
-def set_study_message(session: Session, study_id: int, message: str) -> None:
-    """Say what the study is doing."""
-    study_row(session, study_id).message = message
-
-
 def set_recommendation(session: Session, study_id: int, recommendation: Mapping[str, Any]) -> None:
     """Keep the study's recommendation in place of an earlier one."""
     study_row(session, study_id).recommendation = dict(recommendation)

@@ -205,7 +205,7 @@ def test_study_is_found_by_name_before_id_and_unknown_ones_are_helped(database: 
         ):
             database.find_study(unknown)
     with pytest.raises(StorageError, match="there is no study 99"):
-        database.set_study_message(99, "hello")
+        database.set_study_state(99, State.RUNNING, "hello")
     with pytest.raises(StorageError, match="there is no study 99"):
         database.add_trials(99, [trial(0)])
 
