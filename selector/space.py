@@ -17,26 +17,28 @@ from optuna.trial import Trial
 
 import trainers.methods  # noqa: F401  (registers the methods)
 from trainers.method import METHODS, Choice, Domain, Int, MethodConfig, conditions_of, domains
+from trainers.sites import Site
 
 METHOD = "method"
 """Name of the parameter that all others depend on."""
 
 
 def choose_methods(
-    names: Sequence[str] | None, roles: frozenset[str]
+    names: Sequence[str] | None, sites: Sequence[Site]
 ) -> tuple[list[type[MethodConfig]], list[str]]:
-    """The methods to search (None: all) on a backbone with these roles, and why others are left out.
+    """The methods to search (None: all) on a backbone with these sites, and why others are left out.
 
     Raises:
         ValueError: for no name, an unknown one, or a method that is not searched.
     """
-    searched = [name for name, method in METHODS.items() if method.searched]
+    searched = [name for name, method in METHODS.items() if method.searched != "never"]
+    usual = [name for name, method in METHODS.items() if method.searched == "always"]
     chosen: list[type[MethodConfig]] = []
     reasons = []
-    for name in dict.fromkeys(searched if names is None else _checked(names, searched)):
-        missing = sorted(METHODS[name].roles() - roles)
+    for name in dict.fromkeys(usual if names is None else _checked(names, searched)):
+        missing = METHODS[name].missing(sites)
         if missing:
-            reasons.append(f"{name} is left out: the backbone does not offer {', '.join(missing)}")
+            reasons.append(f"{name} is left out: the backbone does not offer {missing}")
         else:
             chosen.append(METHODS[name])
     return chosen, reasons

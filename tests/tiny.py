@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, BertTokenizerFast
+from transformers import AutoConfig, AutoModel, BertTokenizerFast, T5EncoderModel
 
 from trainers.backbone import Backbone
 from trainers.batches import Batch, Tokens, batches, tokenise
@@ -22,30 +23,64 @@ WORDS = (
     "slow fast kind cruel warm cold happy sad bright dull"
 ).split()
 
-SIZES = {
-    "bert": {"intermediate_size": 64},
-    "roberta": {"intermediate_size": 64, "pad_token_id": 0, "max_position_embeddings": 65},
-    "xlm-roberta": {"intermediate_size": 64, "pad_token_id": 0, "max_position_embeddings": 65},
-    "electra": {"intermediate_size": 64, "embedding_size": 32},
+_PLAIN = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+_WIDE = {**_PLAIN, "intermediate_size": 64}
+_GROUPED = {**_WIDE, "num_key_value_heads": 2}
+SIZES: dict[str, dict[str, object]] = {
+    "bert": _WIDE,
+    "roberta": {**_WIDE, "max_position_embeddings": 65},
+    "xlm-roberta": {**_WIDE, "max_position_embeddings": 65},
+    "electra": {**_WIDE, "embedding_size": 16},
     "distilbert": {"dim": 32, "n_heads": 4, "n_layers": 2, "hidden_dim": 64},
+    "albert": {**_WIDE, "embedding_size": 16},
+    "mpnet": {**_WIDE, "max_position_embeddings": 66},
+    "deberta-v2": {
+        **_WIDE,
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 16,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+    },
+    "modernbert": {**_WIDE, "local_attention": 8, "global_attn_every_n_layers": 2},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "opt": {**_PLAIN, "ffn_dim": 64, "word_embed_proj_dim": 32},
+    "llama": _GROUPED,
+    "qwen2": _GROUPED,
+    "qwen3": {**_GROUPED, "head_dim": 16},
+    "mistral": {**_GROUPED, "sliding_window": 8},
+    "t5": {
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "feed_forward_proj": "gated-gelu",
+    },
 }
 """Two layers, width 32, four heads: enough for every formula."""
+SPECIAL = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
 
 
 def make_backbone(folder: Path, family: str) -> Path:
     """Write a random backbone with a word tokenizer, as `save_pretrained` would."""
-    common = {"vocab_size": 5 + len(WORDS), "max_position_embeddings": 64}
-    if family != "distilbert":
-        common |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    common: dict[str, object] = {"vocab_size": 5 + len(WORDS), **SPECIAL}
+    if family not in ("gpt2", "t5"):
+        common["max_position_embeddings"] = 64
     config = AutoConfig.for_model(family, **{**common, **SIZES[family]})
+    return write_backbone(folder, config)
+
+
+def write_backbone(folder: Path, config: Any) -> Path:
+    """Write a random model of a configuration, with the word tokenizer."""
     torch.manual_seed(0)
-    model = AutoModel.from_config(config)
+    model = T5EncoderModel(config) if config.model_type == "t5" else AutoModel.from_config(config)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias") or "LayerNorm" in name:
-            torch.nn.init.normal_(
-                parameter, 0.5 if "weight" in name else 0.0, 0.1
-            )  # nothing is 0 or 1 by chance
-        elif "embeddings" not in name:
+        # Nothing is 0 or 1 by chance.
+        if parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, 0.5 if "weight" in name else 0.0, 0.1)
+        elif "emb" not in name:
             torch.nn.init.normal_(parameter, 0.0, 0.2)
     model.save_pretrained(folder)
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
@@ -73,15 +108,19 @@ def batch_of(backbone: Backbone, rows: slice = slice(0, 6), count: int = 12) -> 
 def train(stack: Stack, steps: int, optimizer: str) -> list[State]:
     """A few steps with each candidate's own learning rate."""
     rates = [candidate.config.learning_rate for candidate in stack.candidates]
-    adam = AdamW(stack.parameters.shape, rates, [c.config.weight_decay for c in stack.candidates])
+    decays = [candidate.config.weight_decay for candidate in stack.candidates]
+    factors = stack.rates()
+    adam = AdamW(stack.parameters.shape, rates, decays, factors)
     with stack.attached():
         for step in range(steps):
             batch = batch_of(stack.backbone, slice(6 * (step % 2), 6 * (step % 2) + 6))
-            loss = losses(stack.logits(batch), batch.labels).sum()
-            (rows,) = torch.autograd.grad(loss, stack.parameters)
+            loss = losses(stack.logits(batch, training=True), batch.labels)
+            goal = loss if stack.penalty is None else loss + stack.penalty
+            (rows,) = torch.autograd.grad(goal.sum(), stack.parameters)
             if optimizer == "sgd":
                 with torch.no_grad():
-                    stack.parameters -= torch.tensor(rates).unsqueeze(1) * rows
+                    step = torch.tensor(rates).unsqueeze(1) * rows
+                    stack.parameters -= step if factors is None else step * factors
             else:
                 adam.step(stack.parameters, rows, 1.0)
     return stack.states()

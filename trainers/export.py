@@ -174,7 +174,7 @@ def _manifest(
             "weight_hash": backbone.weight_hash,
         },
         "task": task.summary(),
-        "pooling": "mean of the real tokens",
+        "pooling": backbone.pooling,
         "max_length": max_length,
         "module_sha256": hashlib.sha256(stored).hexdigest(),
         "versions": {name: version(name) for name in ("peltier", "torch", "transformers")},

@@ -15,6 +15,22 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gate:
+    """How far one gate of a mixture is open, over the validation split."""
+
+    layer: int
+    """Transformer layer from 0."""
+    module: str
+    """The method behind the gate, such as adapter, prefix or lora."""
+    role: str
+    """Where it sits, such as query, value, attention or ffn_residual."""
+    mean: float
+    """Over the examples; between 0 (closed) and 1 (open)."""
+    deviation: float
+    """Standard deviation over the examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What was measured of one candidate at a fidelity."""
 
@@ -25,3 +41,5 @@ class Report:
     """Mean loss over the last epoch; not finite when training diverged."""
     seconds: float
     """Device seconds used so far: this candidate's share of its stack."""
+    gates: tuple[Gate, ...] = ()
+    """Of a mixture with gates; empty for all other methods."""

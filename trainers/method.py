@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
 
 import torch
 from jaxtyping import Float as FloatTensor
 from torch import Tensor
 
-from trainers.sites import Rows, Site
+from trainers.rows import Rows
+from trainers.sites import Site
 
 # ------------------------------------------------------------------------------------- domains
 
@@ -51,23 +53,52 @@ class Float:
         return f"a number from {self.low:g} to {self.high:g}"
 
 
+Value = bool | int | float | str
+
+
 @dataclass(frozen=True, init=False)
 class Choice:
-    """One of a few values."""
+    """One of a few values; those are searched.
 
-    options: tuple[bool | int | float | str, ...]
+    `also` allows more values, which a user may ask for, and `hint` says which.
+    """
 
-    def __init__(self, *options: bool | int | float | str) -> None:
+    options: tuple[Value, ...]
+    also: Callable[[object], bool] | None
+    hint: str
+
+    def __init__(self, *options: Value, also: Callable[[object], bool] | None = None, hint: str = "") -> None:
         object.__setattr__(self, "options", options)
+        object.__setattr__(self, "also", also)
+        object.__setattr__(self, "hint", hint)
 
     def contains(self, value: object) -> bool:
-        return any(value == option and type(value) is type(option) for option in self.options)
+        if any(value == option and type(value) is type(option) for option in self.options):
+            return True
+        return self.also is not None and self.also(value)
 
     def __str__(self) -> str:
-        return "one of " + ", ".join(map(str, self.options))
+        return "one of " + ", ".join(map(str, self.options)) + (f", or {self.hint}" if self.hint else "")
 
 
 Domain = Int | Float | Choice
+
+
+def _names_layers(value: object) -> bool:
+    return isinstance(value, str) and _LAYERS.fullmatch(value) is not None
+
+
+_LAYERS = re.compile(r"(top|bottom) [1-9]\d*|\d+( \d+)*")
+LAYERS = Choice(
+    "all",
+    "top half",
+    "top third",
+    "bottom half",
+    "every second",
+    also=_names_layers,
+    hint="'top 3', 'bottom 3', or numbers from 0 such as '0 2 5'",
+)
+"""Layers that carry modules; `every second` counts from the last layer."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +109,8 @@ class When:
 
 
 # ------------------------------------------------------------------------------ configurations
+
+Searched = Literal["always", "named", "never"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,11 +127,23 @@ class MethodConfig(ABC):
 
     name: ClassVar[str]
     """The word for the method everywhere: command line, tables, exports."""
-    searched: ClassVar[bool] = True
-    """False for a method that runs as a baseline of every study instead."""
+    searched: ClassVar[Searched] = "always"
+    """`named`: only when the user names it. `never`: it runs as a baseline of every study instead."""
+    alone: ClassVar[bool] = False
+    """True for a method whose candidates cannot share a stack with others."""
+    formula: ClassVar[str]
+    """What it computes, in one line; for the table in docs/methods.md."""
+    reference: ClassVar[str]
+    """Authors and arXiv number."""
+    mergeable: ClassVar[bool]
+    """Whether a trained module can be added to the frozen weights exactly."""
+    peft_class: ClassVar[str] = ""
+    """The configuration class with which peft represents it; empty where there is none."""
 
     learning_rate: Annotated[float, Float(1e-4, 1e-2, log=True)] = 1e-3
     weight_decay: Annotated[float, Choice(0.0, 0.01, 0.1)] = 0.0
+    layers: Annotated[str, LAYERS] = "all"
+    """The layers that carry modules."""
 
     def __post_init__(self) -> None:
         for name, domain in domains(type(self)).items():
@@ -110,15 +155,38 @@ class MethodConfig(ABC):
     def deltas(self, sites: Sequence[Site]) -> Sequence[tuple[Site, Trained]]:
         """The sites that this configuration changes, each with what it trains there."""
 
+    def placed(self, sites: Sequence[Site]) -> Sequence[tuple[Site, Trained]]:
+        """`deltas` on the chosen layers only."""
+        return self.deltas(on_layers(sites, self.layers))
+
     @property
     def stack_key(self) -> tuple[object, ...]:
-        """Candidates with equal keys may share a stack: same method, same modules."""
+        """Candidates with equal keys may share a stack: same method, same computation."""
         return (self.name,)
 
+    @property
+    def position_shift(self) -> int:
+        """By how much the positions of the tokens are raised."""
+        return 0
+
+    @property
+    def uses_chance(self) -> bool:
+        """Whether anything is left to chance in training, such as dropout."""
+        return False
+
+    def deployed(self) -> MethodConfig:
+        """The configuration of the module that a training leaves behind (`Trained.settle`)."""
+        return self
+
     @classmethod
-    def roles(cls) -> frozenset[str]:
-        """The roles that a backbone must offer before this method can run on it."""
-        return frozenset()
+    def missing(cls, sites: Sequence[Site]) -> str:
+        """What a backbone with these sites lacks for this method; empty if nothing."""
+        return "" if cls().placed(sites) else "a place for it"
+
+    @classmethod
+    def options_on(cls, sites: Sequence[Site]) -> Mapping[str, Choice]:
+        """Fields whose searched values depend on the backbone -> those that it allows."""
+        return {}
 
     @classmethod
     def strong_defaults(cls) -> Sequence[MethodConfig]:
@@ -178,6 +246,28 @@ def _annotations(config: type[MethodConfig]) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def on_layers(sites: Sequence[Site], layers: str) -> Sequence[Site]:
+    """The sites in the chosen layers; what lies outside the layers (-1) belongs to `all` only."""
+    if layers == "all":
+        return sites
+    chosen = _chosen_layers(layers, 1 + max(site.layer for site in sites))
+    return [site for site in sites if site.layer in chosen]
+
+
+def _chosen_layers(layers: str, count: int) -> range | list[int]:
+    word, _, number = layers.partition(" ")
+    if layers == "every second":
+        return range(count - 1, -1, -2)  # the last one always, because the head reads it
+    if word not in ("top", "bottom"):
+        found = [int(one) for one in layers.split()]
+        if max(found) >= count:
+            raise ValueError(f"layers is {layers!r}; the backbone has layers 0 to {count - 1}")
+        return found
+    parts = {"half": 2, "third": 3}
+    chosen = -(-count // parts[number]) if number in parts else min(count, int(number))
+    return range(count - chosen, count) if word == "top" else range(chosen)
+
+
 METHODS: dict[str, type[MethodConfig]] = {}
 """Every method by name. Filled by `@register` when `trainers.methods` is imported."""
 
@@ -219,17 +309,45 @@ class Trained(ABC):
     def kind(self) -> str:
         """Names the computation; what shares a kind and a site is stacked."""
 
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of trained tensors that all sites of a candidate share."""
+        return frozenset()
+
     @abstractmethod
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Name -> first value of each trained tensor, fp32 on the CPU."""
+
+    def shapes(self) -> dict[str, torch.Size]:
+        """Name -> shape of each trained tensor."""
+        return {name: tensor.shape for name, tensor in self.initial(torch.Generator()).items()}
 
     def constants(self) -> dict[str, Tensor]:
         """Name -> number or tensor that is not trained but may differ between candidates."""
         return {}
 
+    def frozen(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        """Name -> tensor that is not trained and the same for all candidates.
+
+        `weight` (`[d_out, d_in]`) and `bias` are the frozen module's, on its device and in its dtype.
+        Delivered to `change` without a `candidates` axis.
+        """
+        return {}
+
+    def rates(self) -> Mapping[str, float]:
+        """Name -> factor of the learning rate, for tensors that learn faster or slower than the rest."""
+        return {}
+
+    def settle(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What remains of one candidate's trained tensors once training is over."""
+        return dict(tensors)
+
 
 class Delta(Trained):
-    """A change that is added to the output of a frozen module."""
+    """A change that is added to what a frozen module gives or gets."""
+
+    per_example: ClassVar[bool] = False
+    """True where `change` needs to know which row belongs to which example."""
 
     @abstractmethod
     def change(
@@ -242,7 +360,7 @@ class Delta(Trained):
         """The change, for all candidates at once.
 
         Called on the delta of one of the candidates: sizes and numbers come from
-        `tensors`, never from `self`, unless they are part of `kind`.
+        `tensors`, never from `self`, unless they are part of `kind` or of the method's `stack_key`.
         """
 
 
@@ -264,3 +382,15 @@ class KeyValueDelta(Trained):
         The constant `visible` (`[candidates, length]`, 1 or 0) hides the slots
         that a candidate with a shorter prefix does not have.
         """
+
+
+class PromptDelta(Trained):
+    """Vectors in front of the embedded tokens; the constant `visible` hides a shorter prompt's slots."""
+
+    @abstractmethod
+    def vectors(self, tensors: Tensors) -> FloatTensor[Tensor, "candidates length d_out"]:
+        """The vectors; the first stands next to the tokens, those that a candidate lacks come last."""
+
+
+class WeightDelta(Trained):
+    """A change of one of the model's own parameters; the trained tensor is named `change`."""

@@ -22,11 +22,18 @@ class AdamW:
     """
 
     def __init__(
-        self, shape: torch.Size, learning_rates: Sequence[float], weight_decays: Sequence[float]
+        self,
+        shape: torch.Size,
+        learning_rates: Sequence[float],
+        weight_decays: Sequence[float],
+        rates: Tensor | None = None,
     ) -> None:
+        """`rates` (`[candidates, parameters]`) are factors of the learning rate, number by number."""
         self.mean = torch.zeros(shape)
         self.square = torch.zeros(shape)
         self.learning_rate = torch.tensor(learning_rates).unsqueeze(1)
+        if rates is not None:
+            self.learning_rate = self.learning_rate * rates.cpu()
         self.weight_decay = torch.tensor(weight_decays).unsqueeze(1)
         self.steps = 0
 

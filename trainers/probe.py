@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from trainers.backbone import Backbone, mean_of_tokens
+from trainers.backbone import Backbone
 from trainers.batches import Tokens, batches, evaluation_order
 from trainers.metrics import metrics_of
 from trainers.stack import State
@@ -64,16 +64,18 @@ def linear_probe(backbone: Backbone, data: Data, metric: str) -> Probe:
 
 @torch.no_grad()
 def features(backbone: Backbone, tokens: Tokens) -> Features:
-    """Mean of the last layer's real tokens, fp32, `[rows, hidden size]`."""
+    """What the heads read of the untouched backbone, fp32, `[rows, hidden size]`."""
     plain = backbone.in_fp32
     found = np.empty((len(tokens), plain.hidden_size), dtype=np.float32)
     order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
-    for batch in batches(tokens, order, int(plain.tokenizer.pad_token_id), plain.device):
+    for batch in batches(tokens, order, plain.pad_token_id, plain.device):
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if plain.family.decoder:
+            inputs |= plain.positions(batch.attention_mask, torch.zeros_like(batch.attention_mask[:, :1]))
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids
         hidden = plain.model(**inputs).last_hidden_state
-        found[batch.rows] = mean_of_tokens(hidden, batch.attention_mask).cpu().numpy()
+        found[batch.rows] = plain.features(hidden, batch.attention_mask).cpu().numpy()
     return found
 
 

@@ -10,16 +10,32 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import pad
 
-from trainers.attention import Prefix, leave_prefix
-from trainers.backbone import Backbone, mean_of_tokens
+from trainers.attention import Prefix, leave_prefix, stand_side_by_side
+from trainers.backbone import Backbone
 from trainers.batches import Batch
-from trainers.heads import HEAD_TENSORS, head_logits, initial_head
-from trainers.method import Delta, KeyValueDelta, MethodConfig, Trained
-from trainers.sites import Insertion, Rows, Site
+from trainers.gates import GateWatch
+from trainers.heads import HEAD_TENSORS, head_logits
+from trainers.layout import (
+    Place,
+    State,
+    by_site,
+    full_name,
+    initial_state,
+    largest,
+    ordered,
+    pack,
+    places_of,
+    present,
+    unpack,
+)
+from trainers.method import Delta, KeyValueDelta, MethodConfig, PromptDelta, WeightDelta
+from trainers.rows import Rows
+from trainers.sites import Insertion, Site
 
-State = dict[str, Tensor]
-"""Name -> tensor of one candidate, unpadded: what an export stores."""
+__all__ = ["Candidate", "Stack", "State"]
 
 
 @dataclass(frozen=True)
@@ -28,19 +44,6 @@ class Candidate:
 
     config: MethodConfig
     seed: int
-
-
-@dataclass(frozen=True)
-class _Place:
-    """What a stack computes at one site for all its candidates."""
-
-    site: Site
-    delta: Trained
-    names: Mapping[str, str]
-    """Short name, as the delta knows it -> full name in the state."""
-    constants: Mapping[str, Tensor]
-    scaling: Tensor | None
-    """`[candidates, 1, 1]`: 0 for candidates that change nothing here; None when all do."""
 
 
 class Stack:
@@ -60,25 +63,38 @@ class Stack:
     ) -> None:
         """Lay candidates side by side; from their seeds, or from `states`.
 
+        A module that a state lacks was pruned, and the candidate goes without it.
+
         Raises:
             ValueError: if the candidates cannot share a stack.
         """
-        if len({candidate.config.stack_key for candidate in candidates}) != 1:
-            raise ValueError(f"a stack holds one kind of candidate, not {[c.config for c in candidates]}")
+        configs = [candidate.config for candidate in candidates]
+        if len({config.stack_key for config in configs}) != 1 or (len(configs) > 1 and configs[0].alone):
+            raise ValueError(f"a stack holds one kind of candidate, not {configs}")
         self.backbone = backbone
         self.candidates = tuple(candidates)
         self.classes = classes
-        deltas = [candidate.config.deltas(backbone.sites) for candidate in candidates]
-        first = [
-            _initial(c.seed, d, classes, backbone.hidden_size)
-            for c, d in zip(candidates, deltas, strict=True)
-        ]
-        self.shapes = [{name: tensor.shape for name, tensor in state.items()} for state in first]
-        self._padded = _largest(self.shapes)
-        self._places = _places(deltas, backbone)
-        self.parameters = self.pack(first if states is None else states).to(backbone.device).requires_grad_()
+        self.placed = [config.placed(backbone.sites) for config in configs]
+        if states is None:
+            states = [
+                initial_state(c.seed, placed, classes, backbone.hidden_size)
+                for c, placed in zip(candidates, self.placed, strict=True)
+            ]
+        else:
+            self.placed = [present(placed, state) for placed, state in zip(self.placed, states, strict=True)]
+            states = [ordered(placed, state) for placed, state in zip(self.placed, states, strict=True)]
+        self.shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+        self.padded = largest(self.shapes)
+        self.places = places_of(self.placed, backbone)
+        self.parameters = self.pack(states).to(backbone.device).requires_grad_()
+        self.penalty: Tensor | None = None
+        """`[candidates]`, after `logits`: what the loss is raised by; None when nothing is penalised."""
+        self._chance = _generators(candidates, backbone.device)
+        self._shift = torch.tensor([[config.position_shift] for config in configs], device=backbone.device)
         self._tensors: Mapping[str, Tensor] = {}
         self._rows = Rows(torch.ones(1, 1, dtype=torch.bool))
+        self._sources: dict[str, Tensor] = {}
+        self._watch: GateWatch | None = None
         self._inside_norm = False
 
     def __len__(self) -> int:
@@ -89,54 +105,156 @@ class Stack:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Put the candidates' changes into the backbone; around forward and backward together."""
-        handles = [hook for site, places in _by_site(self._places) for hook in self._hooks(site, places)]
+        handles = [hook for site, places in by_site(self.places) for hook in self._hooks(site, places)]
+        self._tell_attention(len(self))
         try:
             yield
         finally:
+            self._tell_attention(1)
             for handle in handles:
                 handle.remove()
 
-    def logits(self, batch: Batch) -> Float[Tensor, "candidates batch classes"]:
-        """Logits of every candidate for the same batch, fp32; only inside `attached()`."""
+    def _tell_attention(self, candidates: int) -> None:
+        for site in self.backbone.sites:
+            if site.insertion is Insertion.ATTENTION:
+                stand_side_by_side(self.backbone.model.get_submodule(site.module), candidates)
+
+    @contextmanager
+    def watching(self) -> Iterator[GateWatch]:
+        """Collect the gates of every batch that passes."""
+        self._watch = GateWatch()
+        try:
+            yield self._watch
+        finally:
+            self._watch = None
+
+    def logits(self, batch: Batch, *, training: bool = False) -> Float[Tensor, "candidates batch classes"]:
+        """Logits of every candidate for the same batch, fp32; only inside `attached()`.
+
+        `training` lets chance in, such as dropout.
+        """
         count = len(self)
         self._tensors = self._views()
-        self._rows = Rows(batch.attention_mask.bool())
+        self._sources.clear()
+        self.penalty = None
         mask = batch.attention_mask.repeat(count, 1)
+        slots, inputs = self._inputs(batch, mask)
+        real = batch.attention_mask.bool()
+        self._rows = Rows(
+            torch.cat([real.new_ones(len(batch), slots), real], 1) if slots else real,
+            self._chance if training else None,
+        )
+        hidden = self._run(inputs)[:, slots:]
+        features = self.backbone.features(hidden, mask).unflatten(0, (count, len(batch)))
+        return head_logits(self._tensors, features)
+
+    def _inputs(self, batch: Batch, mask: Tensor) -> tuple[int, dict[str, Tensor]]:
+        """The number of prompt slots in front of the tokens, and what the model is called with."""
+        count = len(self)
         inputs = {"input_ids": batch.input_ids.repeat(count, 1), "attention_mask": mask}
         if batch.token_type_ids is not None:
             inputs["token_type_ids"] = batch.token_type_ids.repeat(count, 1)
-        hidden = self.backbone.model(**inputs).last_hidden_state
-        features = mean_of_tokens(hidden, mask).unflatten(0, (count, len(batch)))
-        return head_logits(self._tensors, features)
+        slots = 0
+        for place in self.places:
+            if isinstance(place.delta, PromptDelta):
+                slots = self._prompt(place, place.delta, inputs, len(batch))
+        if slots or bool(self.position_shifts) or self.backbone.family.decoder:
+            inputs |= self.backbone.positions(
+                inputs["attention_mask"], self._shift.repeat_interleave(len(batch), 0)
+            )
+        return slots, inputs
+
+    @property
+    def position_shifts(self) -> int:
+        """The largest shift of the tokens' positions in the stack."""
+        return max(candidate.config.position_shift for candidate in self.candidates)
+
+    def _prompt(self, place: Place, delta: PromptDelta, inputs: dict[str, Tensor], batch: int) -> int:
+        tensors = self._of(place)
+        vectors = delta.vectors(tensors).flip(1)  # slots that a candidate lacks stand in front
+        slots = vectors.shape[1]
+        embedded = self.backbone.model.get_input_embeddings()(inputs.pop("input_ids"))  # type: ignore[operator]
+        front = vectors.repeat_interleave(batch, 0).to(embedded.dtype)
+        inputs["inputs_embeds"] = torch.cat([front, embedded], 1)
+        visible = tensors["visible"].flip(1).repeat_interleave(batch, 0).to(inputs["attention_mask"].dtype)
+        inputs["attention_mask"] = torch.cat([visible, inputs["attention_mask"]], 1)
+        if "token_type_ids" in inputs:
+            inputs["token_type_ids"] = pad(inputs["token_type_ids"], (slots, 0))
+        return slots
+
+    def _run(self, inputs: dict[str, Tensor]) -> Tensor:
+        model = self.backbone.model
+        changed = [place for place in self.places if isinstance(place.delta, WeightDelta)]
+        if not changed:
+            hidden: Tensor = model(**inputs).last_hidden_state
+            return hidden
+        weights = {}
+        for place in changed:
+            weight = model.get_parameter(place.site.module)
+            weights[place.site.module] = (weight.float() + self._of(place)["change"][0]).to(weight.dtype)
+        moved: Tensor = functional_call(model, weights, kwargs=inputs).last_hidden_state
+        return moved
 
     def _views(self) -> dict[str, Tensor]:
-        # One cast and one split for all tensors: one concatenation in the backward pass. The head stays fp32.
-        sizes = [shape.numel() for shape in self._padded.values()]
+        # One cast and one split for all tensors: one concatenation in the backward pass. The head stays fp32,
+        # and so do changes of the weights, which would be rounded away.
+        sizes = [shape.numel() for shape in self.padded.values()]
         head = sum(sizes[:HEAD_TENSORS])
+        whole = any(isinstance(place.delta, WeightDelta) for place in self.places)
         first, rest = self.parameters.split([head, sum(sizes) - head], 1)
-        modules = rest.to(self.backbone.dtype).split(sizes[HEAD_TENSORS:], 1)
-        parts = [*first.split(sizes[:HEAD_TENSORS], 1), *modules]
-        named = zip(self._padded.items(), parts, strict=True)
+        modules = rest if whole else rest.to(self.backbone.dtype)
+        parts = [*first.split(sizes[:HEAD_TENSORS], 1), *modules.split(sizes[HEAD_TENSORS:], 1)]
+        named = zip(self.padded.items(), parts, strict=True)
         return {name: part.unflatten(1, shape) for (name, shape), part in named}
 
-    def _hooks(self, site: Site, places: Sequence[_Place]) -> Iterator[Any]:
+    # ----------------------------------------------------------------------------- hooks
+
+    def _hooks(self, site: Site, places: Sequence[Place]) -> Iterator[Any]:
+        if site.insertion in (Insertion.PROMPT, Insertion.WEIGHT):
+            return
         module = self.backbone.model.get_submodule(site.module)
         if site.insertion is Insertion.OUTPUT:
-            yield module.register_forward_hook(self._change_output(places))
+            if site.source is not None:
+                source = self.backbone.model.get_submodule(site.source)
+                yield source.register_forward_pre_hook(self._keep_input(site.source))
+            yield module.register_forward_hook(self._change_output(site, places))
+        elif site.insertion is Insertion.INPUT:
+            yield module.register_forward_pre_hook(self._change_input(places))
         elif site.insertion is Insertion.NORM_INPUT:
             yield module.register_forward_pre_hook(self._change_norm_input(places))
         else:
             (place,) = places
             yield module.register_forward_pre_hook(self._prepend(place), with_kwargs=True)
 
-    def _change_output(self, places: Sequence[_Place]) -> Callable[..., Tensor]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            return self._changed(places, inputs[0], output)
+    def _keep_input(self, source: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self._sources[source] = inputs[0]
 
         return hook
 
-    def _change_norm_input(self, places: Sequence[_Place]) -> Callable[..., tuple[Tensor] | None]:
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor] | None:
+    def _change_output(self, site: Site, places: Sequence[Place]) -> Callable[..., Any]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+            whole = output[0] if isinstance(output, tuple) else output
+            x = self._sources.pop(site.source) if site.source else inputs[0] if inputs else whole
+            if site.start is None:
+                changed = self._changed(places, x, whole)
+            else:
+                end = site.start + site.d_out
+                part = whole[..., site.start : end]
+                change = self._changed(places, x, part) - part
+                changed = whole + pad(change, (site.start, whole.shape[-1] - end))
+            return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+        return hook
+
+    def _change_input(self, places: Sequence[Place]) -> Callable[..., tuple[Any, ...]]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (self._changed(places, inputs[0], inputs[0]), *inputs[1:])
+
+        return hook
+
+    def _change_norm_input(self, places: Sequence[Place]) -> Callable[..., tuple[Tensor] | None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor] | None:
             if self._inside_norm:
                 return None
             self._inside_norm = True  # the call below runs this hook again
@@ -148,134 +266,113 @@ class Stack:
 
         return hook
 
-    def _changed(self, places: Sequence[_Place], x: Tensor, y: Tensor) -> Tensor:
+    def _changed(self, places: Sequence[Place], x: Tensor, y: Tensor) -> Tensor:
         stacked_x = x.reshape(len(self), -1, x.shape[-1])
         stacked_y = y.reshape(len(self), -1, y.shape[-1])
         total = stacked_y
         for place in places:
-            assert isinstance(place.delta, Delta)
-            change = place.delta.change(self._of(place), stacked_x, stacked_y, self._rows)
+            delta = place.delta
+            assert isinstance(delta, Delta)
+            if delta.per_example and not self._are_tokens(x):
+                continue  # DeBERTa projects its relative positions, too, which belong to no example
+            change = delta.change(self._of(place), stacked_x, stacked_y, self._rows)
+            self._take_gates(place)
             total = total + (change if place.scaling is None else change * place.scaling)
         return total.reshape(y.shape)
 
-    def _prepend(self, place: _Place) -> Callable[..., None]:
-        assert isinstance(place.delta, KeyValueDelta)
-        delta = place.delta
+    def _are_tokens(self, x: Tensor) -> bool:
+        batch, tokens = self._rows.mask.shape
+        return x.shape[:-1] in ((len(self) * batch, tokens), (len(self) * batch * tokens,))
 
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], options: dict[str, Any]) -> None:
+    def _prepend(self, place: Place) -> Callable[..., None]:
+        delta = place.delta
+        assert isinstance(delta, KeyValueDelta)
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
             x = inputs[0] if inputs else options["hidden_states"]
             tensors = self._of(place)
             keys, values = delta.keys_values(tensors, x.reshape(len(self), -1, x.shape[-1]), self._rows)
+            self._take_gates(place)
             leave_prefix(module, Prefix(keys, values, tensors["visible"]))
 
         return hook
 
-    def _of(self, place: _Place) -> dict[str, Tensor]:
+    def _take_gates(self, place: Place) -> None:
+        while self._rows.gates:
+            value = self._rows.gates.pop()
+            if self._watch is not None:
+                self._watch.saw(place, value)
+            if "penalty" in place.constants:
+                raised = place.constants["penalty"] * value.mean(-1)
+                self.penalty = raised if self.penalty is None else self.penalty + raised
+
+    def _of(self, place: Place) -> dict[str, Tensor]:
         return {**place.constants, **{short: self._tensors[full] for short, full in place.names.items()}}
 
     # --------------------------------------------------------------------------- storing
 
     def pack(self, states: Sequence[Mapping[str, Tensor]]) -> Float[Tensor, "candidates parameters"]:
         """Lay unpadded tensors of each candidate into rows; what a candidate lacks is zero."""
-        rows = []
-        for state in states:
-            parts = [_pad(state.get(name), shape).flatten() for name, shape in self._padded.items()]
-            rows.append(torch.cat(parts))
-        return torch.stack(rows)
+        return pack(states, self.padded)
 
     def unpack(self, rows: Float[Tensor, "candidates parameters"]) -> list[State]:
         """The inverse of `pack`."""
-        sizes = [shape.numel() for shape in self._padded.values()]
-        states: list[State] = []
-        for row, shapes in zip(rows.detach(), self.shapes, strict=True):
-            parts = dict(zip(self._padded, row.split(sizes), strict=True))
-            states.append(
-                {
-                    name: parts[name].view(self._padded[name])[tuple(map(slice, shape))].clone()
-                    for name, shape in shapes.items()
-                }
-            )
-        return states
+        return unpack(rows, self.padded, self.shapes)
+
+    def rates(self) -> Float[Tensor, "candidates parameters"] | None:
+        """Factors of the learning rate, number by number; None when all are 1."""
+        factors = [
+            {full_name(s, d, short): factor for s, d in placed for short, factor in d.rates().items()}
+            for placed in self.placed
+        ]
+        if not any(factors):
+            return None
+        states = [
+            {name: torch.full(shape, own.get(name, 1.0)) for name, shape in shapes.items()}
+            for own, shapes in zip(factors, self.shapes, strict=True)
+        ]
+        return self.pack(states).to(self.parameters.device)
 
     def states(self) -> list[State]:
         """The trained tensors of each candidate, unpadded."""
         return self.unpack(self.parameters)
 
+    def deployed(self) -> list[tuple[MethodConfig, State]]:
+        """What a training leaves behind of each candidate: its module without what only training needs."""
+        return [
+            _deployed(candidate.config, placed, state, self.backbone)
+            for candidate, placed, state in zip(self.candidates, self.placed, self.states(), strict=True)
+        ]
+
     def select(self, kept: Sequence[int]) -> Stack:
         """A stack of some of the candidates, as trained so far; it predicts the same."""
         states = self.states()
-        return Stack(
+        selected = Stack(
             self.backbone, [self.candidates[i] for i in kept], self.classes, [states[i] for i in kept]
         )
+        if self._chance is not None:
+            selected._chance = [self._chance[i] for i in kept]
+        return selected
 
     def on(self, backbone: Backbone) -> Stack:
         """The same candidates on another copy of the backbone, in its dtype."""
         return Stack(backbone, self.candidates, self.classes, self.states())
 
 
-# ------------------------------------------------------------------------------------- layout
+def _generators(candidates: Sequence[Candidate], device: torch.device) -> list[torch.Generator] | None:
+    if not any(candidate.config.uses_chance for candidate in candidates):
+        return None
+    return [torch.Generator(device).manual_seed(candidate.seed) for candidate in candidates]
 
 
-def _initial(seed: int, deltas: Sequence[tuple[Site, Trained]], classes: int, width: int) -> State:
-    """First values of one candidate, from its own generator: the same alone and in any stack."""
-    generator = torch.Generator().manual_seed(seed)
-    state = initial_head(classes, width, generator)
-    for site, delta in deltas:
-        for short, tensor in delta.initial(generator).items():
-            state[_full_name(site, delta, short)] = tensor
-    return state
-
-
-def _full_name(site: Site, delta: Trained, short: str) -> str:
-    place = f"{site.module}.input" if site.insertion is Insertion.NORM_INPUT else site.module
-    return f"{place}.{delta.kind.replace(' ', '_')}.{short}"
-
-
-def _largest(shapes: Sequence[Mapping[str, torch.Size]]) -> dict[str, torch.Size]:
-    largest: dict[str, torch.Size] = {}
-    for candidate in shapes:
-        for name, shape in candidate.items():
-            largest[name] = torch.Size(map(max, zip(shape, largest.get(name, shape), strict=True)))
-    return largest
-
-
-def _pad(tensor: Tensor | None, shape: torch.Size) -> Tensor:
-    padded = torch.zeros(shape)
-    if tensor is not None:
-        padded[tuple(map(slice, tensor.shape))] = tensor.cpu()
-    return padded
-
-
-def _places(deltas: Sequence[Sequence[tuple[Site, Trained]]], backbone: Backbone) -> list[_Place]:
-    """One place for each site and kind of delta, in the order of the forward pass."""
-    found: dict[tuple[Site, str], dict[int, Trained]] = {}
-    for candidate, pairs in enumerate(deltas):
-        for site, delta in pairs:
-            found.setdefault((site, delta.kind), {})[candidate] = delta
-    return [_place(site, owners, len(deltas), backbone) for (site, _), owners in found.items()]
-
-
-def _place(site: Site, owners: Mapping[int, Trained], count: int, backbone: Backbone) -> _Place:
-    delta = next(iter(owners.values()))
-    shorts = delta.initial(torch.Generator())
-    constants = [owners[i].constants() if i in owners else {} for i in range(count)]
-    shapes = _largest([{name: value.shape for name, value in each.items()} for each in constants])
-    stacked = {
-        name: torch.stack([_pad(each.get(name), shape) for each in constants])
-        for name, shape in shapes.items()
-    }
-    owns = torch.tensor([float(i in owners) for i in range(count)]).view(-1, 1, 1)
-    return _Place(
-        site=site,
-        delta=delta,
-        names={short: _full_name(site, delta, short) for short in shorts},
-        constants={name: value.to(backbone.device) for name, value in stacked.items()},
-        scaling=None if owns.all() else owns.to(backbone.device, backbone.dtype),
-    )
-
-
-def _by_site(places: Sequence[_Place]) -> Iterator[tuple[Site, list[_Place]]]:
-    sites: dict[Site, list[_Place]] = {}
-    for place in places:
-        sites.setdefault(place.site, []).append(place)
-    yield from sites.items()
+def _deployed(
+    config: MethodConfig, placed: Sequence[tuple[Site, Any]], state: State, backbone: Backbone
+) -> tuple[MethodConfig, State]:
+    settled = config.deployed()
+    if settled == config:
+        return config, state
+    left = {name: tensor for name, tensor in state.items() if name.startswith("head.")}
+    for (site, delta), (_, after) in zip(placed, settled.placed(backbone.sites), strict=True):
+        tensors = delta.settle({short: state[full_name(site, delta, short)] for short in delta.shapes()})
+        left |= {full_name(site, after, short): tensor for short, tensor in tensors.items()}
+    return settled, left

@@ -91,7 +91,9 @@ class Training:
         # The scores of a whole training are taken in fp32: they hold wherever the module goes.
         final = self.done >= self.epochs
         scored = self.stack.on(self.stack.backbone.in_fp32) if final else self.stack
-        self.logits = logits_of(scored, self.data.validation)
+        with scored.watching() as watch:
+            self.logits = logits_of(scored, self.data.validation)
+        self.gates = [watch.gates(i) for i in range(len(scored))]
         self.seconds += (time.perf_counter() - start) / len(self.stack)
         return [self._report(i) for i in range(len(self.stack))]
 
@@ -110,15 +112,17 @@ class Training:
             packed = self.stack.pack([states[i] for i in kept])
             setattr(self.optimizer, moment, packed.to(self.stack.backbone.device))
         self.logits = self.logits[kept]
+        self.gates = [self.gates[i] for i in kept]
         self.train_loss = [self.train_loss[i] for i in kept]
 
     def _epoch(self, epoch: int) -> list[float]:
         order = training_order(self.data.train.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
-        for i, batch in enumerate(batches(self.data.train, order, _pad(self.stack), device)):
-            loss = losses(self.stack.logits(batch), batch.labels)
-            (gradient,) = torch.autograd.grad(loss.sum(), self.stack.parameters)
+        for i, batch in enumerate(batches(self.data.train, order, self.stack.backbone.pad_token_id, device)):
+            loss = losses(self.stack.logits(batch, training=True), batch.labels)
+            goal = loss if self.stack.penalty is None else loss + self.stack.penalty
+            (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
             factor = schedule(epoch * len(order) + i, self.epochs * len(order))
             self.optimizer.step(self.stack.parameters, gradient, factor)
             total += loss.detach() * len(batch)
@@ -130,6 +134,7 @@ class Training:
             metrics=metrics_of(self.logits[i], self.data.validation.labels),
             train_loss=self.train_loss[i],
             seconds=self.seconds,
+            gates=self.gates[i],
         )
 
 
@@ -154,17 +159,13 @@ def logits_of(stack: Stack, tokens: Tokens) -> Float[np.ndarray, "candidates row
     found = np.empty((len(stack), len(tokens), stack.classes), dtype=np.float32)
     order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
     with stack.attached():
-        for batch in batches(tokens, order, _pad(stack), stack.backbone.device):
+        for batch in batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device):
             found[:, batch.rows] = stack.logits(batch).cpu().numpy()
     return found
-
-
-def _pad(stack: Stack) -> int:
-    return int(stack.backbone.tokenizer.pad_token_id)
 
 
 def _optimizer(stack: Stack) -> AdamW:
     configs = [candidate.config for candidate in stack.candidates]
     rates = [config.learning_rate for config in configs]
     decays = [config.weight_decay for config in configs]
-    return AdamW(stack.parameters.shape, rates, decays).to(stack.backbone.device)
+    return AdamW(stack.parameters.shape, rates, decays, stack.rates()).to(stack.backbone.device)

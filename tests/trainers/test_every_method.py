@@ -17,13 +17,13 @@ from trainers.heads import losses
 from trainers.method import METHODS, Choice, Domain, Float, Int, MethodConfig, conditions_of, domains
 from trainers.stack import Candidate, Stack
 
-SEARCHED = [method for method in METHODS.values() if method.searched]
+SEARCHED = [method for method in METHODS.values() if method.searched != "never"]
 
 
 def other_value(domain: Domain, default: object) -> object:
     """Some other value of a domain, not far from the default."""
     if isinstance(domain, Choice):
-        return next(option for option in domain.options if option != default)
+        return next((option for option in domain.options if option != default), default)
     if isinstance(domain, Int):
         assert isinstance(default, int)
         return max(domain.low, default // 2) if default > domain.low else default + 1
@@ -31,14 +31,34 @@ def other_value(domain: Domain, default: object) -> object:
     return max(domain.low, default / 3)
 
 
-def variants(method: type[MethodConfig]) -> list[MethodConfig]:
-    """The default and, field by field, neighbours of it; only those that may share its stack."""
-    found = [method()]
+def forms(method: type[MethodConfig]) -> list[MethodConfig]:
+    """The default, and each choice that computes something else than it, so that it needs its own stack."""
+    found = {method().stack_key: method()}
     for name, domain in domains(method).items():
-        changed = replace(found[0], **{name: other_value(domain, getattr(found[0], name))})
-        if changed.stack_key == found[0].stack_key:
+        for option in domain.options if isinstance(domain, Choice) else ():
+            changed = replace(method(), **{name: option})
+            found.setdefault(changed.stack_key, changed)
+    return list(found.values())
+
+
+def variants(form: MethodConfig) -> list[MethodConfig]:
+    """A configuration and, field by field, neighbours of it; only those that may share its stack."""
+    found = [form]
+    for name, domain in domains(type(form)).items():
+        changed = replace(form, **{name: other_value(domain, getattr(form, name))})
+        alike = changed.stack_key == form.stack_key and not form.alone
+        if alike and changed != form and name in changed.values():
             found.append(changed)
     return found
+
+
+FORMS = [form for method in SEARCHED for form in forms(method)]
+
+
+def shown(config: MethodConfig) -> str:
+    """The name of a method and what is not its default, as the name of a test."""
+    changed = {k: v for k, v in config.values().items() if v != getattr(type(config)(), k)}
+    return " ".join([config.name, *(f"{name}={value}" for name, value in changed.items())])
 
 
 def gradients(stack: Stack, batch: Batch) -> list[dict[str, torch.Tensor]]:
@@ -57,12 +77,10 @@ def close(
         assert float((a[name] - b[name]).abs().max()) <= limit, name
 
 
-@pytest.mark.parametrize("method", SEARCHED, ids=lambda m: m.name)
-def test_candidate_in_a_stack_has_the_gradients_it_has_alone(
-    method: type[MethodConfig], backbone: Backbone
-) -> None:
-    candidates = [Candidate(config, seed) for seed, config in enumerate(variants(method))]
-    assert len(candidates) > 1
+@pytest.mark.parametrize("form", FORMS, ids=shown)
+def test_candidate_in_a_stack_has_the_gradients_it_has_alone(form: MethodConfig, backbone: Backbone) -> None:
+    candidates = [Candidate(config, seed) for seed, config in enumerate(variants(form))]
+    assert len(candidates) > 1 or form.alone
     together = gradients(Stack(backbone, candidates, CLASSES), batch_of(backbone))
     for candidate, stacked in zip(candidates, together, strict=True):
         (alone,) = gradients(Stack(backbone, [candidate], CLASSES), batch_of(backbone))
@@ -70,11 +88,11 @@ def test_candidate_in_a_stack_has_the_gradients_it_has_alone(
 
 
 @pytest.mark.parametrize(("optimizer", "tolerance"), [("sgd", 1e-5), ("adamw", 1e-4)])
-@pytest.mark.parametrize("method", SEARCHED, ids=lambda m: m.name)
+@pytest.mark.parametrize("form", FORMS, ids=shown)
 def test_candidate_in_a_stack_trains_to_the_weights_it_trains_to_alone(
-    method: type[MethodConfig], optimizer: str, tolerance: float, backbone: Backbone
+    form: MethodConfig, optimizer: str, tolerance: float, backbone: Backbone
 ) -> None:
-    candidates = [Candidate(config, seed) for seed, config in enumerate(variants(method))]
+    candidates = [Candidate(config, seed) for seed, config in enumerate(variants(form))]
     together = train(Stack(backbone, candidates, CLASSES), 5, optimizer)
     for candidate, stacked in zip(candidates, together, strict=True):
         (alone,) = train(Stack(backbone, [candidate], CLASSES), 5, optimizer)
@@ -100,13 +118,13 @@ def test_every_tensor_learns_on_every_family_and_the_backbone_does_not(
 def test_selected_candidates_predict_what_they_predicted_before(
     method: type[MethodConfig], backbone: Backbone
 ) -> None:
-    stack = Stack(backbone, [Candidate(c, seed) for seed, c in enumerate(variants(method))], CLASSES)
+    stack = Stack(backbone, [Candidate(c, seed) for seed, c in enumerate(variants(method()))], CLASSES)
     train(stack, 3, "adamw")
     batch = batch_of(backbone)
-    last = len(stack) - 1
+    chosen = [0] if method.alone else [len(stack) - 1, 0]
     with stack.attached(), torch.no_grad():
-        before = stack.logits(batch)[[last, 0]]
-    kept = stack.select([last, 0])
+        before = stack.logits(batch)[chosen]
+    kept = stack.select(chosen)
     with kept.attached(), torch.no_grad():
         assert torch.allclose(kept.logits(batch), before, atol=1e-5)
 

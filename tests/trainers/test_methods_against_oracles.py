@@ -11,21 +11,27 @@ from peft import LoraConfig, get_peft_model
 from tiny import CLASSES, batch_of, train
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear
-from transformers import AutoModel, BertConfig
+from transformers import AutoModel, BertConfig, T5EncoderModel
 
 import trainers.methods  # noqa: F401
 from trainers.attention import Prefix, attention, leave_prefix
 from trainers.backbone import Backbone, mean_of_tokens
 from trainers.batches import Batch
 from trainers.cost import cost_of
+from trainers.families import FAMILIES
 from trainers.heads import losses
 from trainers.method import METHODS, MethodConfig
 from trainers.methods.adapter import AdapterConfig
 from trainers.methods.bitfit import BitFitConfig
+from trainers.methods.full import FullConfig
+from trainers.methods.ia3 import IA3Config
+from trainers.methods.layernorm import LayerNormConfig
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.prefix import PrefixConfig
+from trainers.methods.prompt import PromptConfig
 from trainers.methods.unipelt import UniPELTConfig
-from trainers.sites import sites_of
+from trainers.methods.vera import VeRAConfig
+from trainers.sites import Site, sites_of
 from trainers.stack import Candidate, Stack, State
 
 # Trained numbers of BERT-base without the head (UniPELT, Table 4, and the closed formulas behind it).
@@ -36,17 +42,46 @@ BERT_BASE = [
     (BitFitConfig(), 102_912 - 768),  # without the pooler's bias, which the mean of the tokens does not see
     (UniPELTConfig(modules="AP"), 1_097_304),
     (UniPELTConfig(modules="APL"), 1_410_672),
-    (UniPELTConfig(modules="APL", gated=False), 294_912 + 894_528 + 184_320),
+    (UniPELTConfig(modules="APL", gates="none"), 294_912 + 894_528 + 184_320),
+    (LoRAConfig(rank=8, dora=True), 313_344),
+    (IA3Config(), 55_296),
+    (LayerNormConfig(), 38_400),
+    (PromptConfig(prompt_length=20), 15_360),
+    (VeRAConfig(rank=256), 24_576),
+    (AdapterConfig(placement="houlsby", bottleneck=48), 1_789_056),
+    (AdapterConfig(placement="parallel", bottleneck=256), 12 * (2 * 768 * 256 + 256 + 768)),
+    (FullConfig(), 109_482_240 - 768 * 769),  # without the pooler
 ]
+# What training itself needs more: the network that makes the prefix.
+WHILE_TRAINING = [
+    (PrefixConfig(prefix_length=10, reparametrised=True), 9_857_024),
+    (UniPELTConfig(modules="AP", reparametrised=True), 10_770_008),
+    (UniPELTConfig(modules="APL", reparametrised=True), 11_083_376),
+]
+
+
+def bert_base() -> tuple[Site, ...]:
+    with torch.device("meta"):
+        return sites_of(AutoModel.from_config(BertConfig()), FAMILIES["bert"], 768)
 
 
 @pytest.mark.parametrize(("config", "count"), BERT_BASE, ids=lambda value: str(value)[:40])
 def test_parameter_counts_for_bert_base_equal_the_published_ones(config: MethodConfig, count: int) -> None:
-    with torch.device("meta"):
-        model = AutoModel.from_config(BertConfig())
-    cost = cost_of(config, sites_of(model, "bert"), 2, 768)
+    cost = cost_of(config, bert_base(), 2, 768)
     assert cost.module_parameters == count
+    assert cost.deployed_parameters == count
     assert cost.head_parameters == 1_538
+
+
+@pytest.mark.parametrize(("config", "count"), WHILE_TRAINING, ids=lambda value: str(value)[:40])
+def test_reparametrised_prefix_is_counted_while_training_and_dropped_after(
+    config: MethodConfig, count: int
+) -> None:
+    cost = cost_of(config, bert_base(), 2, 768)
+    plain = cost_of(config.deployed(), bert_base(), 2, 768)
+    assert cost.module_parameters == count
+    assert cost.deployed_parameters == plain.module_parameters < count
+    assert cost.stored_bytes == plain.stored_bytes
 
 
 def logits_and_state(stack: Stack, batch: Batch) -> tuple[Tensor, State]:
@@ -83,20 +118,20 @@ def test_lora_equals_peft_with_the_same_weights(targets: str, backbone: Backbone
     assert torch.allclose(logits, head(state, hidden, batch), atol=1e-5)
 
 
-def test_untrained_lora_and_bitfit_leave_the_backbone_as_it_is(any_backbone: Backbone) -> None:
+def test_methods_that_start_at_zero_leave_the_backbone_as_it_is(any_backbone: Backbone) -> None:
     batch = batch_of(any_backbone)
     plain = Stack(any_backbone, [Candidate(METHODS["linear_probe"](), 0)], CLASSES)
     expected, _ = logits_and_state(plain, batch)
-    for config in [LoRAConfig(targets="all linear"), BitFitConfig()]:
+    silent = [LoRAConfig(targets="all linear"), LoRAConfig(dora=True), BitFitConfig(), IA3Config()]
+    for config in [*silent, LayerNormConfig(), VeRAConfig(), FullConfig()]:
         logits, _ = logits_and_state(Stack(any_backbone, [Candidate(config, 0)], CLASSES), batch)
         assert torch.allclose(logits, expected, atol=1e-6)
 
 
 def test_our_attention_leaves_the_backbone_as_transformers_computes_it(any_backbone: Backbone) -> None:
     batch = batch_of(any_backbone)
-    stock = AutoModel.from_pretrained(
-        any_backbone.folder, dtype=torch.float32, attn_implementation="sdpa"
-    ).eval()
+    plain = T5EncoderModel if any_backbone.model_type == "t5" else AutoModel
+    stock = plain.from_pretrained(any_backbone.folder, dtype=torch.float32, attn_implementation="eager").eval()
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     with torch.no_grad():
         ours = any_backbone.model(**inputs).last_hidden_state
@@ -110,11 +145,11 @@ def test_bitfit_equals_a_model_whose_biases_were_moved(backbone: Backbone) -> No
     logits, state = logits_and_state(stack, batch)
     copy = AutoModel.from_pretrained(backbone.folder, dtype=torch.float32).eval()
     biases = {name: value for name, value in copy.named_parameters() if name.endswith("bias")}
-    moved = {name.removesuffix(".bias.bias") + ".bias" for name in state if not name.startswith("head.")}
+    moved = {name.removesuffix(".bitfit.bias") + ".bias" for name in state if not name.startswith("head.")}
     assert moved == {name for name in biases if not name.startswith("pooler")}
     with torch.no_grad():
         for name in moved:
-            biases[name] += state[name.removesuffix(".bias") + ".bias.bias"]
+            biases[name] += state[name.removesuffix(".bias") + ".bitfit.bias"]
         hidden = copy(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
     assert torch.allclose(logits, head(state, hidden, batch), atol=1e-5)
 
@@ -184,7 +219,8 @@ def bert_by_hand(model: torch.nn.Module, ids: Tensor, state: State, gated: bool)
 
 @pytest.mark.parametrize("gated", [True, False])
 def test_unipelt_equals_the_papers_equations_in_output_and_gradient(gated: bool, backbone: Backbone) -> None:
-    config = UniPELTConfig(modules="APL", gated=gated, rank=3, bottleneck=5, prefix_length=4)
+    config = UniPELTConfig(
+        modules="APL", gates="APL" if gated else "none", rank=3, bottleneck=5, prefix_length=4)
     stack, batch = trained(backbone, config), batch_of(backbone)
     logits, state = logits_and_state(stack, batch)
     state = {name: tensor.requires_grad_() for name, tensor in state.items()}
@@ -218,7 +254,7 @@ def test_gate_at_one_half_equals_lora_with_half_the_scale(backbone: Backbone) ->
     state = {
         name.replace("gated_lora", "lora"): tensor for name, tensor in state.items() if ".gate." not in name
     }
-    ungated = UniPELTConfig(modules="LB", rank=8, gated=False)
+    ungated = UniPELTConfig(modules="LB", rank=8, gates="none")
     lora = {n: (t / 4 if n.endswith("lora.b") else t) for n, t in state.items()}  # ungated scale is 2
     other, _ = logits_and_state(Stack(backbone, [Candidate(ungated, 0)], CLASSES, [lora]), batch_of(backbone))
     assert torch.allclose(logits, other, atol=1e-6)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from trainers.method import Delta, Float, MethodConfig, Tensors, register
-from trainers.sites import LINEAR_ROLES, NORM_ROLES, Rows, Site
+from trainers.rows import Rows
+from trainers.sites import Site
 
 
 @register
@@ -18,20 +19,22 @@ from trainers.sites import LINEAR_ROLES, NORM_ROLES, Rows, Site
 class BitFitConfig(MethodConfig):
     """Every bias of the encoder moves: linear layers, LayerNorms, the embeddings' LayerNorm.
 
-    A pooler's bias is left out, because the heads read the mean of the tokens.
+    A pooler's bias is left out, because the heads read the tokens themselves.
     """
 
     name = "bitfit"
+    formula = "W x + b + db at every linear layer and LayerNorm that has a bias b"
+    reference = "Ben Zaken et al., 2106.10199"
+    mergeable = True
 
     learning_rate: Annotated[float, Float(5e-4, 3e-2, log=True)] = 5e-3
 
     def deltas(self, sites: Sequence[Site]) -> Sequence[tuple[Site, BiasDelta]]:
-        roles = LINEAR_ROLES + NORM_ROLES
-        return [(s, BiasDelta(s.d_out)) for s in sites if s.role in roles]
+        return [(site, BiasDelta(site.d_out)) for site in sites if site.bias]
 
     @classmethod
-    def roles(cls) -> frozenset[str]:
-        return frozenset(LINEAR_ROLES + NORM_ROLES)
+    def missing(cls, sites: Sequence[Site]) -> str:
+        return "" if any(site.bias for site in sites) else "biases"
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class BiasDelta(Delta):
     """A change of one bias, zero at the start."""
 
     width: int
-    kind = "bias"
+    kind = "bitfit"
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         return {"bias": torch.zeros(self.width)}

@@ -15,7 +15,10 @@ class LinearProbeConfig(MethodConfig):
     """No module at all; `trainers.probe` solves for the head directly."""
 
     name = "linear_probe"
-    searched = False
+    searched = "never"
+    formula = "the head alone, by L-BFGS on frozen features"
+    reference = "-"
+    mergeable = True
 
     def deltas(self, sites: Sequence[Site]) -> Sequence[tuple[Site, Trained]]:
         return ()

@@ -1,9 +1,9 @@
-"""LoRA: a low-rank change of linear layers (Hu et al., arXiv 2106.09685)."""
+"""LoRA and its variants: a low-rank change of linear layers (Hu et al., arXiv 2106.09685)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,41 +11,75 @@ import torch
 from torch import Tensor
 
 from trainers.method import Choice, Delta, Float, Int, MethodConfig, Tensors, register
-from trainers.sites import LINEAR_ROLES, Rows, Site
+from trainers.rows import Rows
+from trainers.sites import LINEAR_ROLES, Site
 
 TARGETS = {
     "query value": ("query", "value"),
     "attention": ("query", "key", "value", "attention_output"),
+    "ffn": ("ffn_gate", "ffn_in", "ffn_out"),
     "all linear": LINEAR_ROLES,
 }
 """`query value` is the paper's choice; `all linear` is what most later work found to be best."""
 
 
+def _names_roles(value: object) -> bool:
+    words = value.split() if isinstance(value, str) else []
+    return bool(words) and len(set(words)) == len(words) and set(words) <= set(LINEAR_ROLES)
+
+
 @register
 @dataclass(frozen=True, kw_only=True)
 class LoRAConfig(MethodConfig):
-    """y = Wx + alpha/rank * B A x, with B = 0 at the start."""
+    """y = Wx + s B A x, with B = 0 at the start and s = alpha/rank.
+
+    `rslora` (Kalajdzievski, arXiv 2312.03732) scales by alpha/sqrt(rank). `dora` (Liu et al., arXiv
+    2402.09353) learns the length of each row of W + s B A apart from its direction. `b_rate` is LoRA+
+    (Hayou et al., arXiv 2402.12354): B learns that many times faster than A.
+    """
 
     name = "lora"
+    formula = "W x + s B A x, s = alpha/rank (rsLoRA: alpha/sqrt(rank)); DoRA: m (W + s B A) x / |W + s B A|"
+    reference = "Hu et al., 2106.09685; rsLoRA 2312.03732; DoRA 2402.09353; LoRA+ 2402.12354"
+    mergeable = True
+    peft_class = "LoraConfig"
 
     rank: Annotated[int, Int(1, 64, log=True)] = 8
     alpha: Annotated[float, Float(1.0, 128.0, log=True)] = 16.0
     """Numerator of the scale alpha/rank; 16 at rank 8 is UniPELT's setting."""
-    targets: Annotated[str, Choice(*TARGETS)] = "query value"
+    targets: Annotated[
+        str,
+        Choice(*TARGETS, also=_names_roles, hint=f"some of {' '.join(LINEAR_ROLES)}, separated by spaces"),
+    ] = "query value"
+    dropout: Annotated[float, Choice(0.0, 0.05, 0.1)] = 0.0
+    """Share of the values dropped from what A reads, in training."""
+    rslora: Annotated[bool, Choice(False, True)] = False
+    dora: Annotated[bool, Choice(False, True)] = False
+    b_rate: Annotated[float, Choice(1.0, 4.0, 16.0)] = 1.0
+    """Learning rate of B in units of A's."""
     learning_rate: Annotated[float, Float(2e-4, 2e-2, log=True)] = 2e-3
 
-    def deltas(self, sites: Sequence[Site]) -> Sequence[tuple[Site, LoRADelta]]:
-        scale = self.alpha / self.rank
-        roles = TARGETS[self.targets]
-        return [(s, LoRADelta(s.d_in, s.d_out, self.rank, scale)) for s in sites if s.role in roles]
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied by."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+    def deltas(self, sites: Sequence[Site]) -> Sequence[tuple[Site, Delta]]:
+        roles = TARGETS.get(self.targets) or tuple(self.targets.split())
+        kind = DoRADelta if self.dora else LoRADelta
+        return [
+            (s, kind(s.d_in, s.d_out, self.rank, self.scale, self.dropout, self.b_rate))
+            for s in sites
+            if s.role in roles
+        ]
 
     @property
     def stack_key(self) -> tuple[object, ...]:
-        return (self.name, self.targets)
+        return (self.name, self.targets, self.dora)
 
-    @classmethod
-    def roles(cls) -> frozenset[str]:
-        return frozenset(LINEAR_ROLES)
+    @property
+    def uses_chance(self) -> bool:
+        return self.dropout > 0
 
 
 @dataclass(frozen=True)
@@ -56,6 +90,8 @@ class LoRADelta(Delta):
     d_out: int
     rank: int
     scale: float
+    dropout: float = 0.0
+    b_rate: float = 1.0
     kind = "lora"
 
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -65,8 +101,43 @@ class LoRADelta(Delta):
         return {"a": a, "b": torch.zeros(self.d_out, self.rank)}
 
     def constants(self) -> dict[str, Tensor]:
-        return {"scale": torch.tensor(self.scale)}
+        return {"scale": torch.tensor(self.scale), "dropout": torch.tensor(self.dropout)}
+
+    def rates(self) -> Mapping[str, float]:
+        return {"b": self.b_rate} if self.b_rate != 1.0 else {}
 
     def change(self, tensors: Tensors, x: Tensor, y: Tensor, rows: Rows) -> Tensor:
         scaled = (tensors["b"] * tensors["scale"][:, None, None]).to(x.dtype)
-        return x @ tensors["a"].mT @ scaled.mT
+        return rows.dropout(x, tensors["dropout"]) @ tensors["a"].mT @ scaled.mT
+
+
+@dataclass(frozen=True)
+class DoRADelta(LoRADelta):
+    """`m * (W + scale * B A) x / |W + scale * B A|`, row by row, less `W x`.
+
+    `m` is stored as its change from `|W|`. The length in the denominator is not
+    differentiated (DoRA, section 4.3).
+    """
+
+    kind = "dora"
+
+    def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
+        return {**super().initial(generator), "magnitude": torch.zeros(self.d_out)}
+
+    def frozen(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        found = {"weight": weight, "length": weight.float().norm(dim=1)}
+        return found if bias is None else {**found, "bias": bias}
+
+    def change(self, tensors: Tensors, x: Tensor, y: Tensor, rows: Rows) -> Tensor:
+        length = tensors["length"] + tensors["magnitude"].float()
+        share = (length / self._length(tensors)).unsqueeze(1).to(y.dtype)
+        base = y - tensors["bias"] if "bias" in tensors else y
+        return (share - 1) * base + share * super().change(tensors, x, y, rows)
+
+    @torch.no_grad()
+    def _length(self, tensors: Tensors) -> Tensor:
+        """`|W + scale * B A|` of each row, `[candidates, d_out]`, without forming the product."""
+        a, b = tensors["a"].float(), tensors["b"].float() * tensors["scale"][:, None, None]
+        crossed = (tensors["weight"].float() @ a.mT * b).sum(-1)
+        squared = (b @ (a @ a.mT) * b).sum(-1)
+        return (tensors["length"].square() + 2 * crossed + squared).clamp(min=0).sqrt()
