@@ -15,6 +15,22 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gate:
+    """How far one gate of a mixture is open, over the validation split."""
+
+    layer: int
+    """Transformer layer from 0; -1 for the embeddings."""
+    module: str
+    """Name of the method behind the gate, such as lora."""
+    role: str
+    """Role of the site where it sits, such as query."""
+    mean: float
+    """In (0, 1); near 0 the module adds nothing. NaN when training diverged."""
+    deviation: float
+    """Standard deviation over the examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What was measured of one candidate at a fidelity."""
 
@@ -25,3 +41,5 @@ class Report:
     """Mean loss over the last epoch; not finite when training diverged."""
     seconds: float
     """Device seconds used so far: this candidate's share of its stack."""
+    gates: tuple[Gate, ...] = ()
+    """Empty for a method without gates."""
