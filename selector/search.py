@@ -15,8 +15,9 @@ from selector.samplers import propose
 from selector.study import StudySpec
 from storage.database import Database
 from storage.files import Files
-from storage.records import Baseline, Report, State, Trial
+from storage.records import Baseline, Gate, Report, State, Trial
 from trainers.cost import Cost
+from trainers.fidelity import Report as Measured
 from trainers.method import METHODS, MethodConfig
 from trainers.metrics import metrics_of
 from trainers.task import Task
@@ -241,7 +242,7 @@ class Search:
         trial = self._trials[outcome.number]
         reports = trial.reports
         if outcome.report is not None:
-            reports += (Report(rung=rung, **asdict(outcome.report)),)
+            reports += (_kept(rung, outcome.report),)
         logits, test = outcome.validation_logits, outcome.test_logits
         return replace(
             trial,
@@ -281,6 +282,13 @@ class Search:
             done = sum(t.state is State.COMPLETE for t in repeats)
             text = f"repeating finalists with fresh seeds: {done} of {len(repeats)} trainings done"
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
+
+
+def _kept(rung: int, measured: Measured) -> Report:
+    """A report of the engine as the store keeps it."""
+    values = asdict(measured)
+    gates = tuple(Gate(**gate) for gate in values.pop("gates"))
+    return Report(rung=rung, gates=gates, **values)
 
 
 def _whole_training(trials: Sequence[Trial], epochs: int) -> float:

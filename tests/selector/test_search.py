@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from storage.database import Database, open_database
 from storage.files import Files
 from storage.records import State, Study
 from trainers.cost import Cost
-from trainers.fidelity import Report
+from trainers.fidelity import Gate, Report
 from trainers.method import METHODS, MethodConfig
 from trainers.metrics import metrics_of
 from trainers.splits import Split
@@ -53,6 +54,11 @@ def logits_with(accuracy: float) -> np.ndarray:
     labels = np.arange(ROWS) % CLASSES
     right = np.arange(ROWS) < round(accuracy * ROWS)
     return np.eye(CLASSES, dtype=np.float32)[np.where(right, labels, 1 - labels)]
+
+
+def gate_after(epochs: int) -> Gate:
+    """A gate that opens with the epochs."""
+    return Gate(layer=3, module="lora", role="query", mean=epochs / 16, deviation=0.125)
 
 
 class Table:
@@ -126,7 +132,8 @@ class Table:
             )
         accuracy = min(1.0, 0.5 + 20 * learning_rate) * (0.8 + 0.2 * epochs / 8)
         report = metrics_of(logits_with(accuracy), np.arange(ROWS) % CLASSES)
-        return Report(epochs=epochs, metrics=report, train_loss=0.1, seconds=float(epochs))
+        gates = (gate_after(epochs),) if method == "unipelt" else ()
+        return Report(epochs=epochs, metrics=report, train_loss=0.1, seconds=float(epochs), gates=gates)
 
 
 class Store:
@@ -187,6 +194,15 @@ def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
         "tfidf_logistic_regression",
         "linear_probe",
     ]
+
+
+def test_gates_are_kept_with_every_report_of_a_mixture(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(store.search(), Table())
+    for trial in store.study.trials:
+        for report in trial.reports:
+            kept = [asdict(gate) for gate in report.gates]
+            assert kept == ([asdict(gate_after(report.epochs))] if trial.method == "unipelt" else [])
 
 
 def test_a_search_that_died_goes_on_and_loses_no_finished_trial(tmp_path: Path) -> None:
