@@ -12,6 +12,7 @@ from selector.finalists import choose_finalists
 from selector.halving import plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
 from selector.samplers import propose
+from selector.space import Space
 from selector.study import StudySpec
 from storage.database import Database
 from storage.files import Files
@@ -45,7 +46,7 @@ class Search:
         files: Files,
         study_id: int,
         task: Task,
-        methods: Sequence[type[MethodConfig]],
+        space: Space,
         cost: Callable[[MethodConfig], Cost],
         clock: Clock,
     ) -> None:
@@ -53,7 +54,7 @@ class Search:
         self._files = files
         self._id = study_id
         self._task = task
-        self._methods = methods
+        self._space = space
         self._cost = cost
         self._clock = clock
         database.fail_running_trials(study_id, INTERRUPTED)
@@ -103,9 +104,7 @@ class Search:
         # Small enough that every place gets a bracket, large enough that cutting means something.
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
         count = min(self._spec.bracket_size, share, self._to_propose())
-        configs = propose(
-            list(self._trials.values()), count, self._methods, self._task.metric, self._spec.seed
-        )
+        configs = propose(list(self._trials.values()), count, self._space, self._task.metric, self._spec.seed)
         trials = [self._add(config, self._spec.seed) for config in configs]
         return self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
 

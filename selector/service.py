@@ -18,7 +18,7 @@ from selector.jobs import Bench, Runner
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
-from selector.space import choose_methods
+from selector.space import Space, choose_methods, space_of
 from selector.study import RequestError, StudySpec
 from storage.database import open_database
 from storage.files import Files, files_folder
@@ -42,25 +42,25 @@ def check_request(given: DataFiles, spec: StudySpec) -> Task:
         TaskError, BackboneError, RequestError: with a message for the user.
     """
     task = read(given, spec)
-    methods_of(spec)
+    space_for(spec)
     load_backbone(spec.backbone, device="cpu")  # broken weights are found now, not by the first worker
     return task
 
 
-def methods_of(spec: StudySpec) -> tuple[list[type[MethodConfig]], list[str]]:
-    """The methods to search on the backbone, and why others are left out.
+def space_for(spec: StudySpec) -> tuple[Space, list[str]]:
+    """What is searched on the backbone, and why other methods are left out.
 
     Raises:
         RequestError: if a method is unknown, or none is left.
     """
-    roles = outline(spec.backbone).roles
+    sites = outline(spec.backbone).sites
     try:
-        methods, reasons = choose_methods(spec.methods, roles)
+        methods, reasons = choose_methods(spec.methods, sites)
     except ValueError as error:
         raise RequestError(str(error)) from None
     if not methods:
         raise RequestError(f"no method can run on backbone {spec.backbone!r}: {'; '.join(reasons)}")
-    return methods, reasons
+    return space_of(methods, sites), reasons
 
 
 class Service:
@@ -135,7 +135,7 @@ class Service:
         study = self.database.study(study_id)
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
-        methods, _ = methods_of(spec)
+        space, _ = space_for(spec)
         sketch = outline(spec.backbone)
 
         def cost(config: MethodConfig) -> Cost:
@@ -143,7 +143,7 @@ class Service:
 
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)
-        search = Search(self.database, self.files, study_id, task, methods, cost, clock)
+        search = Search(self.database, self.files, study_id, task, space, cost, clock)
         runner_of(spec.runner).run(search, Bench(study=study_id, task=task, backbone=spec.backbone))
         self._tell(study_id, "comparing the finalists", clock)
         recommendation = decide(self.database.study(study_id), self.files, task)

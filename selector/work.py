@@ -78,7 +78,8 @@ def _stacks(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Entries that may share a stack, at most `MAX_STACK` together, the largest side by side."""
     alike: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
-        alike.setdefault(_config(entry).stack_key, []).append(entry)
+        config = _config(entry)
+        alike.setdefault((config.stack_key, entry.number if config.alone else None), []).append(entry)
     return [group[i : i + MAX_STACK] for group in alike.values() for i in range(0, len(group), MAX_STACK)]
 
 
@@ -156,18 +157,19 @@ class _Group:
         training = self._training
         if training is None or not numbers:
             return []
-        states = training.stack.states()
+        modules = training.stack.deployed()
         scored = training.test_logits() if test else None
         outcomes = []
         for number in numbers:
             i = self.numbers.index(number)
             candidate = training.stack.candidates[i]
+            config, state = modules[i]
             outcomes.append(
                 Outcome(
                     number=number,
                     state=State.COMPLETE,
                     report=reports[number],
-                    module=Module(candidate.config, candidate.seed, states[i]).to_bytes(),
+                    module=Module(config, candidate.seed, state).to_bytes(),
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                 )

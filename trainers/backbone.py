@@ -297,7 +297,8 @@ def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
 def _model(reference: str, folder: Path, dtype: torch.dtype, device: torch.device) -> nn.Module:
     config = _config(reference, folder)
     try:
-        model, found = (T5EncoderModel if _is_t5(config) else AutoModel).from_pretrained(
+        kind: Any = T5EncoderModel if _is_t5(config) else AutoModel
+        model, found = kind.from_pretrained(
             folder,
             dtype=dtype,
             attn_implementation=_attention(config),

@@ -161,7 +161,7 @@ def _frozen(site: Site, delta: Trained, model: nn.Module) -> dict[str, Tensor]:
     if site.role not in LINEAR_ROLES:
         return {}
     module = model.get_submodule(site.module)
-    weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
-    weight = weight.detach().mT if is_transposed(module) else weight.detach()
+    stored, bias = module.get_parameter("weight").detach(), getattr(module, "bias", None)
+    weight = stored.mT if is_transposed(module) else stored
     part = slice(site.start, None if site.start is None else site.start + site.d_out)
     return delta.frozen(weight[part], None if bias is None else bias.detach()[part])

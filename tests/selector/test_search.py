@@ -14,6 +14,7 @@ from selector.budget import Clock, affordable_repeats
 from selector.halving import Standing, keep
 from selector.jobs import BaselineResult, Baselines, Bracket, Job, Outcome, Result, Rung, Wait
 from selector.search import Search, SearchError
+from selector.space import space_of
 from selector.study import DataFile, StudySpec
 from storage.database import Database, open_database
 from storage.files import Files
@@ -136,6 +137,9 @@ class Table:
         return Report(epochs=epochs, metrics=report, train_loss=0.1, seconds=float(epochs), gates=gates)
 
 
+SPACE = space_of([METHODS[name] for name in ("adapter", "bitfit", "lora", "prefix", "unipelt")])
+
+
 class Store:
     """A study in a fresh SQLite file."""
 
@@ -146,8 +150,7 @@ class Store:
         self.id = self.database.create_study("table", spec.to_json(), make_task().summary(), worker="test").id
 
     def search(self, clock: Clock | None = None) -> Search:
-        methods = [method for method in METHODS.values() if method.searched]
-        return Search(self.database, self.files, self.id, make_task(), methods, cost, clock or Clock(None))
+        return Search(self.database, self.files, self.id, make_task(), SPACE, cost, clock or Clock(None))
 
     @property
     def study(self) -> Study:
@@ -155,7 +158,7 @@ class Store:
 
 
 def cost(config: MethodConfig) -> Cost:
-    return Cost(module_parameters=100, head_parameters=10)
+    return Cost(module_parameters=100, deployed_parameters=100, head_parameters=10)
 
 
 def run(search: Search, table: Table, *, stop_after: int | None = None) -> int:
@@ -177,7 +180,7 @@ def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
     run(store.search(), Table())
     searched = [trial for trial in store.study.trials if trial.repeat_of is None]
     assert len(searched) == 12
-    assert {trial.method for trial in searched[:6]} == {m.name for m in METHODS.values() if m.searched}
+    assert {trial.method for trial in searched[:6]} == {method.name for method in SPACE.methods}
     assert {trial.state for trial in searched} == {State.COMPLETE, State.PRUNED}
     for trial in searched:
         assert [report.epochs for report in trial.reports] == [2, 4, 8][: len(trial.reports)]

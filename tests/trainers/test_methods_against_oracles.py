@@ -131,7 +131,9 @@ def test_methods_that_start_at_zero_leave_the_backbone_as_it_is(any_backbone: Ba
 def test_our_attention_leaves_the_backbone_as_transformers_computes_it(any_backbone: Backbone) -> None:
     batch = batch_of(any_backbone)
     plain = T5EncoderModel if any_backbone.model_type == "t5" else AutoModel
-    stock = plain.from_pretrained(any_backbone.folder, dtype=torch.float32, attn_implementation="eager").eval()
+    stock = plain.from_pretrained(
+        any_backbone.folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
     with torch.no_grad():
         ours = any_backbone.model(**inputs).last_hidden_state
@@ -220,7 +222,8 @@ def bert_by_hand(model: torch.nn.Module, ids: Tensor, state: State, gated: bool)
 @pytest.mark.parametrize("gated", [True, False])
 def test_unipelt_equals_the_papers_equations_in_output_and_gradient(gated: bool, backbone: Backbone) -> None:
     config = UniPELTConfig(
-        modules="APL", gates="APL" if gated else "none", rank=3, bottleneck=5, prefix_length=4)
+        modules="APL", gates="APL" if gated else "none", rank=3, bottleneck=5, prefix_length=4
+    )
     stack, batch = trained(backbone, config), batch_of(backbone)
     logits, state = logits_and_state(stack, batch)
     state = {name: tensor.requires_grad_() for name, tensor in state.items()}
