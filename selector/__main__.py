@@ -25,6 +25,7 @@ from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
     from storage.records import Study
+    from trainers.pruning import Pruned
 
 app = typer.Typer(
     help="Find the right parameter-efficient fine-tuning method, with its numbers, for your data and budget.",
@@ -199,16 +200,26 @@ def export(
     folder: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
     trial: Annotated[int | None, typer.Option(help="Trial to export; default: the recommended one.")] = None,
     format: Annotated[str, typer.Option(help="Format of the export; there is one: native.")] = "native",
+    prune_gates: Annotated[
+        float | None,
+        typer.Option(help="Leave out modules of a mixture whose gates stay below this, such as 0.1."),
+    ] = None,
     database: Database = DATABASE,
     as_json: Json = False,
 ) -> None:
     """Write a trained module as a folder, after checking that it reloads exactly."""
     from selector.service import Service
 
-    done = Service(database).export(study, folder, trial=trial, format=format)
+    done, pruned = Service(database).export(
+        study, folder, trial=trial, format=format, prune_gates=prune_gates
+    )
     if as_json:
-        print(json.dumps({"folder": done.folder, "trial": done.trial, "difference": done.difference}))
+        found = {"folder": done.folder, "trial": done.trial, "difference": done.difference}
+        extra = {} if pruned is None or prune_gates is None else {"pruned": pruned.facts(prune_gates)}
+        print(json.dumps(found | extra, ensure_ascii=False))
         return
+    if pruned is not None:
+        _tell_pruned(pruned)
     out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
     out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
 
@@ -301,6 +312,12 @@ def _tell_queued(study: Study, as_json: bool) -> None:
         print(json.dumps({"study": study.name, "state": str(study.state)}))
         return
     out.print(f"queued study {study.name}; run it with: peltier work", soft_wrap=True)
+
+
+def _tell_pruned(pruned: Pruned) -> None:
+    out.print(f"left out, because their gates stay shut: {', '.join(pruned.dropped) or 'nothing'}")
+    for metric, before in pruned.before.items():
+        out.print(f"validation {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
 
 
 def _print_study(study: Study, database: str, as_json: bool) -> None:

@@ -25,9 +25,11 @@ from storage.files import Files, files_folder
 from storage.records import Export, State, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
+from trainers.batches import tokenise
 from trainers.cost import Cost, cost_of
 from trainers.export import module_from_bytes, write_export
 from trainers.method import MethodConfig
+from trainers.pruning import Pruned, prune
 from trainers.task import Task
 from trainers.train import length_of
 
@@ -190,11 +192,18 @@ class Service:
     # ---------------------------------------------------------------------------- exporting
 
     def export(
-        self, name_or_id: str, folder: Path, *, trial: int | None = None, format: str = "native"
-    ) -> Export:
+        self,
+        name_or_id: str,
+        folder: Path,
+        *,
+        trial: int | None = None,
+        format: str = "native",
+        prune_gates: float | None = None,
+    ) -> tuple[Export, Pruned | None]:
         """Write a module as a folder, after checking that it reloads to the trained logits.
 
-        Without `trial` the recommended module is written.
+        Without `trial` the recommended module is written. With `prune_gates` it goes out without the
+        modules whose gates stay below that on the validation split.
 
         Raises:
             RequestError: if there is nothing to export, saying what there is.
@@ -203,11 +212,18 @@ class Service:
         if format not in FORMATS:
             raise RequestError(f"format {format!r} is unknown; formats: {', '.join(FORMATS)}")
         study = self.study(name_or_id)
-        return self._export(
-            study, read_kept(self.files, StudySpec.from_json(study.spec)), folder, trial=trial
-        )
+        task = read_kept(self.files, StudySpec.from_json(study.spec))
+        return self._export(study, task, folder, trial=trial, prune_gates=prune_gates)
 
-    def _export(self, study: Study, task: Task, folder: Path, *, trial: int | None) -> Export:
+    def _export(
+        self,
+        study: Study,
+        task: Task,
+        folder: Path,
+        *,
+        trial: int | None,
+        prune_gates: float | None = None,
+    ) -> tuple[Export, Pruned | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
         backbone = load_backbone(spec.backbone, dtype="fp32")
@@ -220,7 +236,15 @@ class Service:
             **chosen.facts,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        difference = write_export(folder, module, backbone, task, max_length, chosen.logits, facts)
+        logits, pruned = chosen.logits, None
+        if prune_gates is not None:
+            validation = tokenise(task.validation, backbone.tokenizer, max_length)
+            pruned = prune(module, backbone, validation, len(task.labels), prune_gates)
+            module, logits = pruned.module, pruned.logits
+            # The test split is not opened again for a module that was changed afterwards.
+            scores = {"validation": dict(pruned.after), "test": None}
+            facts = {**facts, "scores": scores, "pruned_gates": pruned.facts(prune_gates)}
+        difference = write_export(folder, module, backbone, task, max_length, logits, facts)
         export = Export(
             trial=chosen.trial,
             baseline=chosen.baseline,
@@ -230,7 +254,7 @@ class Service:
             created=datetime.now(UTC),
         )
         self.database.add_export(study.id, export)
-        return export
+        return export, pruned
 
 
 def _why(error: BaseException) -> str:
