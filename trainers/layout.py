@@ -36,6 +36,10 @@ class Place:
     owners: frozenset[int]
     """Candidates that have a module here."""
 
+    def tensors(self, stacked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the delta is given: constants, and the tensors of a state, stacked, by their short names."""
+        return {**self.constants, **{short: stacked[full] for short, full in self.names.items()}}
+
 
 def full_name(site: Site, delta: Trained, short: str) -> str:
     """The name of a trained tensor in a state, such as `encoder.layer.0.output.dense.lora.a`."""
