@@ -63,12 +63,12 @@ SIZES: dict[str, dict[str, object]] = {
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
 
 
-def make_backbone(folder: Path, family: str) -> Path:
-    """Write a random backbone with a word tokenizer, as `save_pretrained` would."""
+def make_backbone(folder: Path, family: str, **sizes: object) -> Path:
+    """Write a random backbone with a word tokenizer, as `save_pretrained` would; `sizes` precede `SIZES`."""
     common: dict[str, object] = {"vocab_size": 5 + len(WORDS), **SPECIAL}
     if family not in ("gpt2", "t5"):
         common["max_position_embeddings"] = 64
-    config = AutoConfig.for_model(family, **{**common, **SIZES[family]})
+    config = AutoConfig.for_model(family, **{**common, **SIZES.get(family, {}), **sizes})
     return write_backbone(folder, config)
 
 
@@ -80,7 +80,7 @@ def write_backbone(folder: Path, config: Any) -> Path:
         # Nothing is 0 or 1 by chance.
         if parameter.ndim == 1:
             torch.nn.init.normal_(parameter, 0.5 if "weight" in name else 0.0, 0.1)
-        elif "emb" not in name:
+        elif "emb" not in name or "project" in name or "mapping" in name:
             torch.nn.init.normal_(parameter, 0.0, 0.2)
     model.save_pretrained(folder)
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}

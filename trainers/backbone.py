@@ -197,7 +197,7 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     model = _model(reference, folder, number, place)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = _tokenizer(folder, config)
     family = _family(reference, config, model)
     return Backbone(
         reference=reference,
@@ -212,6 +212,16 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
         pad_token_id=_padding(config, tokenizer),
         dtype=number,
     )
+
+
+def _tokenizer(folder: Path, config: Any) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if int(getattr(config, "type_vocab_size", None) or 0) < 2:
+        # A BERT tokenizer numbers segments beside any model: GPT-2 would add the embeddings of words 0 and 1
+        # to the tokens, and RoBERTa has one segment only.
+        names = tokenizer.model_input_names
+        tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
+    return tokenizer
 
 
 def _width(config: Any) -> int:

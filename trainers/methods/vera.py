@@ -74,9 +74,12 @@ class VeRADelta(Delta):
 
 @lru_cache(maxsize=16)
 def _projections(d_in: int, d_out: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A (`[MAX_RANK, d_in]`) and B (`[d_out, MAX_RANK]`), Kaiming-uniform: bound sqrt(6 / fan-in)."""
+    """A (`[MAX_RANK, d_in]`) and B (`[d_out, MAX_RANK]`), Kaiming-uniform: bound sqrt(6 / fan-in).
+
+    Layers of other widths have the first rows of the same B, as in peft.
+    """
     generator = torch.Generator().manual_seed(SEED)
     bound = math.sqrt(6 / d_in)
     a = torch.empty(MAX_RANK, d_in).uniform_(-bound, bound, generator=generator)
-    b = torch.empty(MAX_RANK, d_out).uniform_(-math.sqrt(6), math.sqrt(6), generator=generator).mT
+    b = torch.empty(d_out, MAX_RANK).uniform_(-math.sqrt(6), math.sqrt(6), generator=generator)
     return a.to(device, dtype), b.to(device, dtype)
