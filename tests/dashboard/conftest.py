@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from browser import opened_browser
+from playwright.sync_api import Browser
 
 from storage.database import Database, open_database
 from storage.records import Baseline, Export, Report, State, Study, Trial
@@ -116,6 +118,14 @@ STUDY = Study(
 def study() -> Study:
     """A finished study that recommends its LoRA trial 0."""
     return STUDY
+
+
+# Not for the whole session: an open playwright lets no other test start an event loop.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    with opened_browser() as opened:
+        yield opened
 
 
 @pytest.fixture
