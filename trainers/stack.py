@@ -175,9 +175,10 @@ class Stack:
         slots = vectors.shape[1]
         embedded = self.backbone.model.get_input_embeddings()(inputs.pop("input_ids"))  # type: ignore[operator]
         front = vectors.repeat_interleave(batch, 0).to(embedded.dtype)
-        inputs["inputs_embeds"] = torch.cat([front, embedded], 1)
-        visible = tensors["visible"].flip(1).repeat_interleave(batch, 0).to(inputs["attention_mask"].dtype)
-        inputs["attention_mask"] = torch.cat([visible, inputs["attention_mask"]], 1)
+        mask = inputs["attention_mask"]
+        inputs["inputs_embeds"] = _beside_the_tokens(front, embedded, mask)
+        visible = tensors["visible"].flip(1).repeat_interleave(batch, 0).to(mask.dtype)
+        inputs["attention_mask"] = _beside_the_tokens(visible, mask, mask)
         if "token_type_ids" in inputs:
             inputs["token_type_ids"] = pad(inputs["token_type_ids"], (slots, 0))
         return slots
@@ -357,6 +358,21 @@ class Stack:
     def on(self, backbone: Backbone) -> Stack:
         """The same candidates on another copy of the backbone, in its dtype."""
         return Stack(backbone, self.candidates, self.classes, self.states())
+
+
+def _beside_the_tokens(slots: Tensor, rest: Tensor, mask: Tensor) -> Tensor:
+    """`[slots; rest]` along the tokens, with the slots behind any padding that comes first.
+
+    Windows and relative positions see the distance from a prompt to its text, which padding must not change.
+    """
+    whole, count = torch.cat([slots, rest], 1), slots.shape[1]
+    padding = mask.argmax(1, keepdim=True)
+    if not bool(padding.any()):
+        return whole
+    place = torch.arange(whole.shape[1], device=mask.device)
+    moved = torch.where(place < padding, place + count, place - padding)
+    order = torch.where(place < padding + count, moved, place)
+    return whole[torch.arange(len(whole), device=mask.device).unsqueeze(1), order]
 
 
 def _generators(candidates: Sequence[Candidate], device: torch.device) -> list[torch.Generator] | None:
