@@ -79,6 +79,10 @@ def search(
         int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16", "8bit", "4bit"],
+        typer.Option(help="How the frozen weights are held; 8bit and 4bit need peltier[quantised]."),
+    ] = "auto",
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
@@ -106,6 +110,7 @@ def search(
         seeds=seeds,
         train_rows=train_rows,
         seed=seed,
+        dtype=dtype,
         runner=runner,
     )
     checked = check_request(given, spec)
@@ -286,7 +291,7 @@ def doctor(database: Database = DATABASE, as_json: Json = False) -> None:
 
 
 def _backbone(reference: str | None) -> str:
-    from trainers.backbone import PACKAGED, default_reference
+    from trainers.checkpoint import PACKAGED, default_reference
 
     chosen = reference or default_reference()
     if chosen is None:

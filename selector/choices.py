@@ -6,7 +6,7 @@ from pathlib import Path
 
 from selector.service import space_for
 from selector.study import DataFile, StudySpec
-from trainers.backbone import PACKAGED, default_reference
+from trainers.checkpoint import PACKAGED, default_reference
 from trainers.metrics import METRICS
 from trainers.task import KINDS
 

@@ -26,6 +26,7 @@ from storage.records import Export, State, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
 from trainers.batches import tokenise
+from trainers.checkpoint import BITS
 from trainers.cost import Cost, cost_of
 from trainers.export import module_from_bytes, write_export
 from trainers.method import MethodConfig
@@ -45,7 +46,8 @@ def check_request(given: DataFiles, spec: StudySpec) -> Task:
     """
     task = read(given, spec)
     space_for(spec)
-    load_backbone(spec.backbone, device="cpu")  # broken weights are found now, not by the first worker
+    # Broken weights are found now, not by the first worker.
+    load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
     return task
 
 
@@ -55,7 +57,7 @@ def space_for(spec: StudySpec) -> tuple[Space, list[str]]:
     Raises:
         RequestError: if a method is unknown, or none is left.
     """
-    sites = outline(spec.backbone).sites
+    sites = outline(spec.backbone, spec.dtype).sites
     try:
         methods, reasons = choose_methods(spec.methods, sites)
     except ValueError as error:
@@ -138,7 +140,7 @@ class Service:
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
         space, _ = space_for(spec)
-        sketch = outline(spec.backbone)
+        sketch = outline(spec.backbone, spec.dtype)
 
         def cost(config: MethodConfig) -> Cost:
             return cost_of(config, sketch.sites, len(task.labels), sketch.hidden_size)
@@ -146,7 +148,7 @@ class Service:
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)
         search = Search(self.database, self.files, study_id, task, space, cost, clock)
-        runner_of(spec.runner).run(search, Bench(study=study_id, task=task, backbone=spec.backbone))
+        runner_of(spec.runner).run(search, _bench(study_id, task, spec))
         self._tell(study_id, "comparing the finalists", clock)
         recommendation = decide(self.database.study(study_id), self.files, task)
         self.database.set_recommendation(study_id, recommendation.to_json())
@@ -226,7 +228,7 @@ class Service:
     ) -> tuple[Export, Pruned | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
-        backbone = load_backbone(spec.backbone, dtype="fp32")
+        backbone = load_backbone(spec.backbone, dtype=_exported(spec.dtype))
         module = module_from_bytes(chosen.module)
         # The names that the user's files had; the kept copies are read under other ones.
         task = replace(task, name=study.task["name"], origin=study.task["origin"])
@@ -255,6 +257,15 @@ class Service:
         )
         self.database.add_export(study.id, export)
         return export, pruned
+
+
+def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
+    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype)
+
+
+def _exported(dtype: str) -> str:
+    """How the backbone is held under an export: quantised as it was trained on, else in fp32."""
+    return dtype if dtype in BITS else "fp32"
 
 
 def _why(error: BaseException) -> str:

@@ -23,6 +23,7 @@ import trainers.methods  # noqa: F401  (registers the methods)
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.batches import tokenise
+from trainers.checkpoint import BITS
 from trainers.method import METHODS, MethodConfig
 from trainers.stack import Candidate, Stack, State
 from trainers.task import Split, Task
@@ -171,6 +172,7 @@ def _manifest(
             "reference": backbone.reference,
             "model_type": backbone.model_type,
             "hidden_size": backbone.hidden_size,
+            "precision": backbone.precision if backbone.precision in BITS else "fp32",
             "weight_hash": backbone.weight_hash,
         },
         "task": task.summary(),
@@ -236,7 +238,7 @@ def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
         )
     module = module_from_bytes(stored)
     loaded = (
-        load_backbone(manifest["backbone"]["reference"], dtype="fp32")
+        load_backbone(manifest["backbone"]["reference"], dtype=manifest["backbone"].get("precision", "fp32"))
         if backbone is None
         else backbone.in_fp32
     )

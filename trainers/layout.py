@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.backbone import Backbone
 from trainers.heads import initial_head
@@ -155,16 +155,20 @@ def _place(site: Site, owners: Mapping[int, Trained], count: int, backbone: Back
         site=site,
         delta=delta,
         names={short: full_name(site, delta, short) for short in delta.shapes()},
-        constants={**stacked, **_frozen(site, delta, backbone.model)},
+        constants={**stacked, **_frozen(site, delta, backbone)},
         scaling=None if owns.all() else owns.to(backbone.device, backbone.dtype),
         owners=frozenset(owners),
     )
 
 
-def _frozen(site: Site, delta: Trained, model: nn.Module) -> dict[str, Tensor]:
+def _frozen(site: Site, delta: Trained, backbone: Backbone) -> dict[str, Tensor]:
     if site.role not in LINEAR_ROLES:
         return {}
-    module = model.get_submodule(site.module)
+    module = backbone.model.get_submodule(site.module)
+    if not site.readable:
+        # Its device and type are known, its numbers are not.
+        unknown = torch.empty(0, device=module.get_parameter("weight").device, dtype=backbone.dtype)
+        return delta.frozen(unknown, None)
     stored, bias = module.get_parameter("weight").detach(), getattr(module, "bias", None)
     weight = stored.mT if is_transposed(module) else stored
     part = slice(site.start, None if site.start is None else site.start + site.d_out)
