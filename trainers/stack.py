@@ -94,6 +94,7 @@ class Stack:
         self._tensors: Mapping[str, Tensor] = {}
         self._rows = Rows(torch.ones(1, 1, dtype=torch.bool))
         self._sources: dict[str, Tensor] = {}
+        self._penalised: dict[int, list[Tensor]] = {}
         self._watch: GateWatch | None = None
         self._inside_norm = False
 
@@ -136,7 +137,7 @@ class Stack:
         count = len(self)
         self._tensors = self._views()
         self._sources.clear()
-        self.penalty = None
+        self._penalised.clear()
         mask = batch.attention_mask.repeat(count, 1)
         slots, inputs = self._inputs(batch, mask)
         real = batch.attention_mask.bool()
@@ -145,6 +146,9 @@ class Stack:
             self._chance if training else None,
         )
         hidden = self._run(inputs)[:, slots:]
+        # A layer that ALBERT runs many times has one gate, whose mean counts once.
+        means = [torch.stack(runs).mean(0) for runs in self._penalised.values()]
+        self.penalty = torch.stack(means).sum(0) if means else None
         features = self.backbone.features(hidden, mask).unflatten(0, (count, len(batch)))
         return head_logits(self._tensors, features)
 
@@ -304,8 +308,7 @@ class Stack:
             if self._watch is not None:
                 self._watch.saw(place, value)
             if "penalty" in place.constants:
-                raised = place.constants["penalty"] * value.mean(-1)
-                self.penalty = raised if self.penalty is None else self.penalty + raised
+                self._penalised.setdefault(id(place), []).append(place.constants["penalty"] * value.mean(-1))
 
     def _of(self, place: Place) -> dict[str, Tensor]:
         return {**place.constants, **{short: self._tensors[full] for short, full in place.names.items()}}
