@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CLASSES, batch_of, train
+from tiny import CLASSES, away_from_its_start, batch_of, train
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import AutoModel, BertConfig, T5EncoderModel
@@ -133,3 +133,25 @@ def test_bitfit_equals_a_model_whose_biases_were_moved(backbone: Backbone) -> No
             biases[name] += state[name.removesuffix(".bias") + ".bitfit.bias"]
         hidden = copy(batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
     assert torch.allclose(logits, head(state, hidden, batch), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        PrefixConfig(prefix_length=4, reparametrised=True, mlp_width=16, layers="top 1"),
+        PrefixConfig(prefix_length=4, reparametrised=True, mlp_width=16, positions="shifted"),
+        UniPELTConfig(modules="APL", reparametrised=True, prefix_length=4),
+    ],
+    ids=lambda config: f"{config.name} {config.layers}",
+)
+def test_network_that_made_a_prefix_is_dropped_without_a_change(
+    config: MethodConfig, any_backbone: Backbone
+) -> None:
+    stack, state = away_from_its_start(any_backbone, config)
+    batch = batch_of(any_backbone)
+    ((settled, left),) = stack.deployed()
+    logits, _ = logits_and_state(stack, batch)
+    deployed = Stack(any_backbone, [Candidate(settled, 0)], CLASSES, [left])
+    assert torch.allclose(logits_and_state(deployed, batch)[0], logits, atol=1e-6)
+    assert sum(tensor.numel() for tensor in left.values()) < sum(tensor.numel() for tensor in state.values())
+    assert not any("prefix_mlp" in name for name in left)
