@@ -24,8 +24,6 @@ class Hooks:
     """The hooks of one stack, and what they pass on from module to module during a forward pass."""
 
     def __init__(self, backbone: Backbone, places: Sequence[Place], candidates: int) -> None:
-        self.penalty: Tensor | None = None
-        """`[candidates]`, after a forward pass: what open gates raise the loss by; None without a penalty."""
         self.watch: GateWatch | None = None
         """Who is told the gates of every pass."""
         self._backbone = backbone
@@ -34,7 +32,17 @@ class Hooks:
         self._tensors: Mapping[str, Tensor] = {}
         self._rows = Rows(torch.ones(1, 1, dtype=torch.bool))
         self._sources: dict[str, Tensor] = {}
+        self._penalised: dict[int, list[Tensor]] = {}
         self._inside_norm = False
+
+    @property
+    def penalty(self) -> Tensor | None:
+        """`[candidates]`, after a forward pass: what open gates raise the loss by; None without a penalty.
+
+        A layer that ALBERT runs many times has one gate, whose mean counts once.
+        """
+        means = [torch.stack(runs).mean(0) for runs in self._penalised.values()]
+        return torch.stack(means).sum(0) if means else None
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -52,7 +60,7 @@ class Hooks:
         """Get ready for a forward pass with these tensors, named as in a state, on these rows."""
         self._tensors, self._rows = tensors, rows
         self._sources.clear()
-        self.penalty = None
+        self._penalised.clear()
 
     def _tell_attention(self, candidates: int) -> None:
         for site in self._backbone.sites:
@@ -158,5 +166,4 @@ class Hooks:
             if self.watch is not None:
                 self.watch.saw(place, value)
             if "penalty" in place.constants:
-                raised = place.constants["penalty"] * value.mean(-1)
-                self.penalty = raised if self.penalty is None else self.penalty + raised
+                self._penalised.setdefault(id(place), []).append(place.constants["penalty"] * value.mean(-1))

@@ -121,7 +121,8 @@ class Training:
         total = torch.zeros(len(self.stack), device=device)
         for i, batch in enumerate(batches(self.data.train, order, self.stack.backbone.pad_token_id, device)):
             loss = losses(self.stack.logits(batch, training=True), batch.labels)
-            goal = loss if self.stack.penalty is None else loss + self.stack.penalty
+            penalty = self.stack.penalty
+            goal = loss if penalty is None else loss + penalty
             (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
             factor = schedule(epoch * len(order) + i, self.epochs * len(order))
             self.optimizer.step(self.stack.parameters, gradient, factor)

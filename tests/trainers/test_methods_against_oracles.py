@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
-from tiny import CLASSES, batch_of, train
+from tiny import CLASSES, away_from_its_start, batch_of, train
 from torch import Tensor
-from torch.nn.functional import gelu, layer_norm, linear
+from torch.nn.functional import linear
 from transformers import AutoModel, BertConfig, T5EncoderModel
 
 import trainers.methods  # noqa: F401
-from trainers.attention import Prefix, attention, leave_prefix
 from trainers.backbone import Backbone, mean_of_tokens
 from trainers.batches import Batch
 from trainers.cost import cost_of
 from trainers.families import FAMILIES
-from trainers.heads import losses
 from trainers.method import METHODS, MethodConfig
 from trainers.methods.adapter import AdapterConfig
 from trainers.methods.bitfit import BitFitConfig
@@ -138,133 +135,23 @@ def test_bitfit_equals_a_model_whose_biases_were_moved(backbone: Backbone) -> No
     assert torch.allclose(logits, head(state, hidden, batch), atol=1e-5)
 
 
-# ------------------------------------------------------- the paper's equations, one example at a time
-
-
-def bert_by_hand(model: torch.nn.Module, ids: Tensor, state: State, gated: bool) -> Tensor:
-    """A BERT encoder with adapter, prefix and LoRA in every layer, for one example without padding.
-
-    Written from UniPELT's equations: q and v get g * B A x, keys and values get
-    g * P in front, and the feed-forward output f becomes
-    LN(g * up(relu(down(LN(f + a)))) + f + a).
-    """
-    weights = dict(model.named_parameters())
-    prefix_word = "gated_" if gated else ""
-
-    def frozen(path: str, x: Tensor) -> Tensor:
-        return linear(x, weights[f"{path}.weight"], weights[f"{path}.bias"])
-
-    def norm(path: str, x: Tensor) -> Tensor:
-        return layer_norm(x, x.shape[-1:], weights[f"{path}.weight"], weights[f"{path}.bias"], 1e-12)
-
-    def part(path: str, kind: str, name: str) -> Tensor:
-        return state[f"{path}.{prefix_word}{kind}.{name}"]
-
-    def gate(path: str, kind: str, x: Tensor) -> Tensor | float:
-        if not gated:
-            return 1.0
-        return torch.sigmoid(x @ part(path, kind, "gate.weight") + part(path, kind, "gate.bias")).mean()
-
-    scale = 1.0 if gated else 2.0
-    positions = weights["embeddings.position_embeddings.weight"][: len(ids)]
-    types = weights["embeddings.token_type_embeddings.weight"][0]
-    x = norm("embeddings.LayerNorm", weights["embeddings.word_embeddings.weight"][ids] + positions + types)
-    for layer in range(2):
-        path = f"encoder.layer.{layer}"
-        attention = f"{path}.attention.self"
-
-        def low_rank(role: str, x: Tensor, attention: str = attention) -> Tensor:
-            module = f"{attention}.{role}"
-            change = x @ part(module, "lora", "a").T @ part(module, "lora", "b").T
-            return frozen(module, x) + scale * gate(module, "lora", x) * change
-
-        q, k, v = low_rank("query", x), frozen(f"{attention}.key", x), low_rank("value", x)
-        g = gate(attention, "prefix", x)
-        k = torch.cat([g * part(attention, "prefix", "keys"), k])
-        v = torch.cat([g * part(attention, "prefix", "values"), v])
-        heads = []
-        for h in range(4):
-            of_head = slice(8 * h, 8 * h + 8)
-            chances = torch.softmax(q[:, of_head] @ k[:, of_head].T / math.sqrt(8), -1)
-            heads.append(chances @ v[:, of_head])
-        a = norm(
-            f"{path}.attention.output.LayerNorm",
-            frozen(f"{path}.attention.output.dense", torch.cat(heads, -1)) + x,
-        )
-        f = frozen(f"{path}.output.dense", gelu(frozen(f"{path}.intermediate.dense", a)))
-        last = f"{path}.output.LayerNorm"
-        z = norm(last, f + a)
-        reads = f"{last}.input"
-        down = torch.relu(z @ part(reads, "adapter", "down.weight").T + part(reads, "adapter", "down.bias"))
-        up = down @ part(reads, "adapter", "up.weight").T + part(reads, "adapter", "up.bias")
-        x = norm(last, gate(reads, "adapter", z) * up + f + a)
-    return linear(x.mean(0), state["head.weight"], state["head.bias"])
-
-
-@pytest.mark.parametrize("gated", [True, False])
-def test_unipelt_equals_the_papers_equations_in_output_and_gradient(gated: bool, backbone: Backbone) -> None:
-    config = UniPELTConfig(
-        modules="APL", gates="APL" if gated else "none", rank=3, bottleneck=5, prefix_length=4
-    )
-    stack, batch = trained(backbone, config), batch_of(backbone)
-    logits, state = logits_and_state(stack, batch)
-    state = {name: tensor.requires_grad_() for name, tensor in state.items()}
-    examples = [ids[mask.bool()] for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)]
-    by_hand = torch.stack([bert_by_hand(backbone.model, ids, state, gated) for ids in examples])
-    assert torch.allclose(logits, by_hand, atol=1e-5)
-    expected = torch.autograd.grad(
-        torch.nn.functional.cross_entropy(by_hand, batch.labels), list(state.values())
-    )
-    with stack.attached():
-        (rows,) = torch.autograd.grad(losses(stack.logits(batch), batch.labels).sum(), stack.parameters)
-    for (name, found), gradient in zip(stack.unpack(rows)[0].items(), expected, strict=True):
-        assert torch.allclose(found, gradient, atol=1e-5), name
-
-
-def constant_gates(stack: Stack, bias: float) -> Stack:
-    """The same candidate with every gate at sigmoid(bias), whatever it reads."""
-    (state,) = stack.states()
-    for name, tensor in state.items():
-        if name.endswith("gate.weight"):
-            tensor.zero_()
-        if name.endswith("gate.bias"):
-            tensor.fill_(bias)
-    return Stack(stack.backbone, stack.candidates, CLASSES, [state])
-
-
-def test_gate_at_one_half_equals_lora_with_half_the_scale(backbone: Backbone) -> None:
-    # sigmoid(0) = 1/2 replaces alpha/rank; rank 8 with alpha 4 has the same scale (methods of UniPELT, 3.2).
-    stack = constant_gates(trained(backbone, UniPELTConfig(modules="LB", rank=8)), 0.0)
-    logits, state = logits_and_state(stack, batch_of(backbone))
-    state = {
-        name.replace("gated_lora", "lora"): tensor for name, tensor in state.items() if ".gate." not in name
-    }
-    ungated = UniPELTConfig(modules="LB", rank=8, gates="none")
-    lora = {n: (t / 4 if n.endswith("lora.b") else t) for n, t in state.items()}  # ungated scale is 2
-    other, _ = logits_and_state(Stack(backbone, [Candidate(ungated, 0)], CLASSES, [lora]), batch_of(backbone))
-    assert torch.allclose(logits, other, atol=1e-6)
-
-
-def test_closed_gates_give_the_frozen_model(backbone: Backbone) -> None:
-    closed = constant_gates(trained(backbone, UniPELTConfig(modules="AL")), -1e4)
-    logits, state = logits_and_state(closed, batch_of(backbone))
-    frozen = Stack(
-        backbone,
-        [Candidate(METHODS["linear_probe"](), 0)],
-        CLASSES,
-        [{name: tensor for name, tensor in state.items() if name.startswith("head.")}],
-    )
-    assert torch.equal(logits, logits_and_state(frozen, batch_of(backbone))[0])
-
-
-def test_closed_prefix_gate_still_dilutes_attention_by_its_slots() -> None:
-    # With keys 0 each slot takes exp(0) of the softmax and gives a zero value: frozen * Z / (Z + P).
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(2, 4, 5, 8) for _ in range(3))
-    module = torch.nn.Module()
-    frozen, _ = attention(module, query, key, value, None)
-    zeros = torch.zeros(1, 1, 3, 32)
-    leave_prefix(module, Prefix(zeros, zeros, torch.ones(1, 3)))
-    diluted, _ = attention(module, query, key, value, None)
-    z = (query @ key.transpose(-1, -2) / math.sqrt(8)).exp().sum(-1)
-    assert torch.allclose(diluted, frozen * (z / (z + 3)).transpose(1, 2).unsqueeze(-1), atol=1e-6)
+@pytest.mark.parametrize(
+    "config",
+    [
+        PrefixConfig(prefix_length=4, reparametrised=True, mlp_width=16, layers="top 1"),
+        PrefixConfig(prefix_length=4, reparametrised=True, mlp_width=16, positions="shifted"),
+        UniPELTConfig(modules="APL", reparametrised=True, prefix_length=4),
+    ],
+    ids=lambda config: f"{config.name} {config.layers}",
+)
+def test_network_that_made_a_prefix_is_dropped_without_a_change(
+    config: MethodConfig, any_backbone: Backbone
+) -> None:
+    stack, state = away_from_its_start(any_backbone, config)
+    batch = batch_of(any_backbone)
+    ((settled, left),) = stack.deployed()
+    logits, _ = logits_and_state(stack, batch)
+    deployed = Stack(any_backbone, [Candidate(settled, 0)], CLASSES, [left])
+    assert torch.allclose(logits_and_state(deployed, batch)[0], logits, atol=1e-6)
+    assert sum(tensor.numel() for tensor in left.values()) < sum(tensor.numel() for tensor in state.values())
+    assert not any("prefix_mlp" in name for name in left)
