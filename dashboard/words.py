@@ -22,6 +22,12 @@ METHODS = {
     "prefix": "prefix-tuning",
     "unipelt": "UniPELT",
     "ia3": "(IA)³",
+    "layernorm": "LayerNorm tuning",
+    "reft": "LoReFT",
+    "vera": "VeRA",
+    "prompt": "prompt tuning",
+    "compacter": "Compacter",
+    "full": "full fine-tuning",
     **{name: words.removeprefix("the ") for name, words in BASELINE_NAMES.items()},
 }
 MODULES = {"adapter": "adapter", "prefix": "prefix"}

@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModel, BertTokenizerFast, T5EncoderMode
 from trainers.backbone import Backbone
 from trainers.batches import Batch, Tokens, batches, tokenise
 from trainers.heads import losses
+from trainers.method import MethodConfig
 from trainers.optim import AdamW
-from trainers.stack import Stack, State
+from trainers.stack import Candidate, Stack, State
 from trainers.task import Split
 
 CLASSES = 3
@@ -124,3 +125,12 @@ def train(stack: Stack, steps: int, optimizer: str) -> list[State]:
             else:
                 adam.step(stack.parameters, rows, 1.0)
     return stack.states()
+
+
+def away_from_its_start(backbone: Backbone, config: MethodConfig) -> tuple[Stack, State]:
+    """A candidate in which nothing is zero by chance, and its tensors."""
+    generator = torch.Generator().manual_seed(1)
+    stack = Stack(backbone, [Candidate(config, 0)], CLASSES)
+    (state,) = stack.states()
+    moved = {n: t + 0.1 * torch.randn(t.shape, generator=generator) for n, t in state.items()}
+    return Stack(backbone, stack.candidates, CLASSES, [moved]), moved

@@ -61,13 +61,20 @@ def attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     position_bias: Tensor | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """`softmax(q k' / sqrt(d) + bias) v` over `[examples, heads, tokens, head size]`, prefix first.
 
     Keys and values may have fewer heads than queries (grouped attention); `position_bias`
     (`[1, heads, tokens, tokens]`) is T5's. Slots of a prefix get no bias.
+
+    Raises:
+        ValueError: for a family that bounds its scores (`softcap`) or has attention sinks (`s_aux`).
     """
+    if softcap is not None or s_aux is not None:
+        raise ValueError(f"attention of {type(module).__name__} has a soft cap or sinks, which ours has not")
     prefix = take_prefix(module)
     if prefix is not None:
         key, value, attention_mask = prepend(prefix, key, value, attention_mask, query.shape[2])

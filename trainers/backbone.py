@@ -175,6 +175,8 @@ def outline(reference: str) -> Outline:
         with torch.device("meta"):
             model = _empty(config)
     except Exception as error:  # transformers raises many kinds
+        if _has_own_attention(error):
+            raise _unknown(reference, config) from None
         raise _unusable(reference, "a config.json that makes no model", error) from None
     family = _family(reference, config, model)
     sites = sites_of(model, family, int(config.hidden_size))
@@ -271,15 +273,24 @@ def _family(reference: str, config: Any, model: nn.Module) -> Family:
     """
     if config.model_type in FAMILIES:
         return FAMILIES[config.model_type]
-    family = guess(model, int(config.hidden_size))
+    family = guess(model)
     if family is not None and next(model.parameters()).device.type != "meta":
         family = measure(model, family)
     if family is None:
-        raise BackboneError(
-            f"backbone {reference!r} is of family {config.model_type!r}, unknown and built like none of the "
-            f"known ones; supported families: {', '.join(sorted(FAMILIES))}"
-        )
+        raise _unknown(reference, config)
     return family
+
+
+def _unknown(reference: str, config: Any) -> BackboneError:
+    return BackboneError(
+        f"backbone {reference!r} is of family {config.model_type!r}, unknown and built like none of the "
+        f"known ones; supported families: {', '.join(sorted(FAMILIES))}"
+    )
+
+
+def _has_own_attention(error: Exception) -> bool:
+    """Whether a model failed because it looks its attention function up in a table of its own."""
+    return isinstance(error, KeyError) and error.args == (NAME,)
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
@@ -317,6 +328,8 @@ def _model(reference: str, folder: Path, dtype: torch.dtype, device: torch.devic
             output_loading_info=True,
         )
     except Exception as error:  # transformers and safetensors raise many kinds
+        if _has_own_attention(error):
+            raise _unknown(reference, config) from None
         raise _unusable(reference, "weights that cannot be loaded", error) from None
     # Many checkpoints lack a pooler, which is not used here; anything else would be left at random values.
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))

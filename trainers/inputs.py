@@ -61,9 +61,24 @@ def _behind(prompt: Prompt, inputs: dict[str, Tensor], backbone: Backbone, batch
     mask = inputs["attention_mask"]
     visible = prompt.visible.flip(1).repeat_interleave(batch, 0).to(mask.dtype)
     found = {
-        "inputs_embeds": torch.cat([front, embedded], 1),
-        "attention_mask": torch.cat([visible, mask], 1),
+        "inputs_embeds": _beside_the_tokens(front, embedded, mask),
+        "attention_mask": _beside_the_tokens(visible, mask, mask),
     }
     if "token_type_ids" in inputs:
         found["token_type_ids"] = pad(inputs["token_type_ids"], (len(prompt), 0))
     return found
+
+
+def _beside_the_tokens(slots: Tensor, rest: Tensor, mask: Tensor) -> Tensor:
+    """`[slots; rest]` along the tokens, with the slots behind any padding that comes first.
+
+    Windows and relative positions see the distance from a prompt to its text, which padding must not change.
+    """
+    whole, count = torch.cat([slots, rest], 1), slots.shape[1]
+    padding = mask.argmax(1, keepdim=True)
+    if not bool(padding.any()):
+        return whole
+    place = torch.arange(whole.shape[1], device=mask.device)
+    moved = torch.where(place < padding, place + count, place - padding)
+    order = torch.where(place < padding + count, moved, place)
+    return whole[torch.arange(len(whole), device=mask.device).unsqueeze(1), order]

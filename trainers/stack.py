@@ -126,7 +126,8 @@ class Stack:
         inputs = model_inputs(self.backbone, batch, self._shifts, prompt)
         real = pad(batch.attention_mask.bool(), (slots, 0), value=True)
         self._hooks.begin(tensors, Rows(real, self._chance if training else None))
-        hidden, mask = self._run(tensors, inputs)[:, slots:], inputs["attention_mask"][:, slots:]
+        hidden = self._run(tensors, inputs)[:, slots:]
+        mask = batch.attention_mask.repeat(len(self), 1)
         features = self.backbone.features(hidden, mask).unflatten(0, (len(self), len(batch)))
         return head_logits(tensors, features)
 

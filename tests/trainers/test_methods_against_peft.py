@@ -26,7 +26,7 @@ from peft import (
     VeraConfig,
     get_peft_model,
 )
-from tiny import CLASSES, SIZES, batch_of, make_backbone
+from tiny import SIZES, away_from_its_start, batch_of, make_backbone
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, linear
@@ -43,7 +43,7 @@ from trainers.methods.lora import LoRAConfig
 from trainers.methods.prefix import PrefixConfig
 from trainers.methods.prompt import PromptConfig
 from trainers.methods.vera import VeRAConfig, _projections
-from trainers.stack import Candidate, Stack, State
+from trainers.stack import State
 
 SLOTS, RANK = 4, 3
 FUSED = ("gpt2", "modernbert")
@@ -201,15 +201,6 @@ def stock(folder: Path, model_type: str) -> nn.Module:
     kind = T5EncoderModel if model_type == "t5" else AutoModel
     model: nn.Module = kind.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     return model
-
-
-def away_from_its_start(backbone: Backbone, config: MethodConfig) -> tuple[Stack, State]:
-    """A candidate in which nothing is zero by chance, and its tensors."""
-    generator = torch.Generator().manual_seed(1)
-    stack = Stack(backbone, [Candidate(config, 0)], CLASSES)
-    (state,) = stack.states()
-    moved = {n: t + 0.1 * torch.randn(t.shape, generator=generator) for n, t in state.items()}
-    return Stack(backbone, stack.candidates, CLASSES, [moved]), moved
 
 
 def in_peft(case: Case, backbone: Backbone, state: State, batch: Batch) -> Tensor:
