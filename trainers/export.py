@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.batches import tokenise
-from trainers.method import METHODS, MethodConfig
-from trainers.stack import Candidate, Stack, State
+from trainers.building import AnyStack, build_stack, method_named
+from trainers.method import MethodConfig
+from trainers.stack import Candidate, State
 from trainers.task import Split, Task
 from trainers.train import Logits, logits_of
 
@@ -73,7 +73,7 @@ def module_from_bytes(stored: bytes) -> Module:
         state = load_tensors(stored)
         length = int.from_bytes(stored[:8], "little")
         facts = json.loads(stored[8 : 8 + length])["__metadata__"]
-        config = METHODS[facts["method"]].from_values(json.loads(facts["config"]))
+        config = method_named(facts["method"]).from_values(json.loads(facts["config"]))
     except (SafetensorError, KeyError, ValueError) as error:
         raise ExportError(f"these bytes are not a Peltier module: {error}") from None
     return Module(config, int(facts["seed"]), state)
@@ -186,7 +186,7 @@ class Exported:
     """A loaded export, ready to predict."""
 
     manifest: Mapping[str, Any]
-    stack: Stack
+    stack: AnyStack
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -246,7 +246,7 @@ def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
             f"use the same revision"
         )
     classes = len(manifest["task"]["labels"])
-    stack = Stack(loaded, [Candidate(module.config, module.seed)], classes, [module.state])
+    stack = build_stack(loaded, [Candidate(module.config, module.seed)], classes, [module.state])
     return Exported(manifest, stack)
 
 
