@@ -67,16 +67,21 @@ def module_from_bytes(stored: bytes) -> Module:
     """The inverse of `Module.to_bytes`.
 
     Raises:
-        ExportError: if the bytes are no module.
+        ExportError: if the bytes are no module, or one of a method that is not there, such as peft's
+            without peft.
     """
     try:
         state = load_tensors(stored)
         length = int.from_bytes(stored[:8], "little")
         facts = json.loads(stored[8 : 8 + length])["__metadata__"]
-        config = method_named(facts["method"]).from_values(json.loads(facts["config"]))
+        method, values, seed = facts["method"], json.loads(facts["config"]), int(facts["seed"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ExportError(f"these bytes are not a Peltier module: {error}") from None
-    return Module(config, int(facts["seed"]), state)
+    try:
+        config = method_named(method).from_values(values)
+    except ValueError as error:
+        raise ExportError(f"this module cannot be used here: {error}") from None
+    return Module(config, seed, state)
 
 
 def write_export(
