@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from commands import ROWS, Shell, write_rows
 
-from selector.space import choose_methods, parameters
+from selector.space import choose_methods, parameters, space_of
 from storage.database import open_database
 from storage.records import State
-from trainers.building import method_named
+from trainers.backbone import outline
 
 
 @pytest.fixture
@@ -50,15 +50,24 @@ def test_one_method_of_peft_is_trained_and_exported_while_another_fails_with_its
     assert len(answers) == ROWS and {json.loads(answer)["label"] for answer in answers} <= {"long", "short"}
 
 
-def test_a_configuration_of_peft_survives_the_way_through_optuna() -> None:
-    methods, reasons = choose_methods(["peft:ADALORA", "lora", "peft:adalora"], frozenset({"query", "value"}))
-    assert [method.name for method in methods] == ["peft:ADALORA"]
-    assert reasons[0].startswith("lora is left out")
-    config = method_named("peft:ADALORA")(target_r=4, learning_rate=5e-3)
-    values, _ = parameters(config, methods)
-    assert values["peft:ADALORA.target_r"] == 4
+def test_methods_of_peft_stand_beside_ours_in_the_space(tiny_folder: Path) -> None:
+    sites = outline(str(tiny_folder)).sites
+    methods, reasons = choose_methods(["peft:OFT", "lora", "peft:oft"], sites)
+    assert [method.name for method in methods] == ["peft:OFT", "lora"] and reasons == []
+    space = space_of(methods, sites)
+    config = methods[0].from_values({"oft_block_size": 16, "learning_rate": 5e-3})
+    assert parameters(config, space)[0]["peft:OFT.oft_block_size"] == 16
+    # Blocks divide the widths, which are 32 and 64 here.
+    assert space.domains["peft:OFT"]["oft_block_size"].options == (8, 16, 32)
+
+
+def test_a_method_of_peft_is_left_out_where_its_places_are_missing(tiny_folder: Path) -> None:
+    sites = [site for site in outline(str(tiny_folder)).sites if site.role != "value"]
+    assert choose_methods(["peft:OFT", "peft:PROMPT_TUNING"], sites)[1] == [
+        "peft:OFT is left out: the backbone does not offer value"
+    ]
 
 
 def test_a_wrong_name_of_peft_is_refused_with_the_possible_ones() -> None:
     with pytest.raises(ValueError, match="of peft's methods there are peft:ADALORA, .*peft:WAVEFT"):
-        choose_methods(["peft:NONE"], frozenset())
+        choose_methods(["peft:NONE"], ())
