@@ -17,9 +17,10 @@ from selector.study import StudySpec
 from storage.database import Database
 from storage.files import Files
 from storage.records import Baseline, Gate, Report, State, Trial
+from trainers.building import method_named
 from trainers.cost import Cost
 from trainers.fidelity import Report as Measured
-from trainers.method import METHODS, MethodConfig
+from trainers.method import MethodConfig
 from trainers.metrics import metrics_of
 from trainers.task import Task
 
@@ -47,7 +48,7 @@ class Search:
         study_id: int,
         task: Task,
         space: Space,
-        cost: Callable[[MethodConfig], Cost],
+        cost: Callable[[MethodConfig], Cost | None],
         clock: Clock,
     ) -> None:
         self._database = database
@@ -117,8 +118,8 @@ class Search:
             seed=seed,
             state=State.WAITING,
             repeat_of=repeat_of,
-            trainable_parameters=cost.trainable_parameters,
-            stored_bytes=cost.stored_bytes,
+            trainable_parameters=None if cost is None else cost.trainable_parameters,
+            stored_bytes=None if cost is None else cost.stored_bytes,
         )
         self._database.add_trials(self._id, [trial])
         self._trials[trial.number] = trial
@@ -178,7 +179,7 @@ class Search:
         return brackets
 
     def _repeat(self, trial: Trial, seed: int) -> Trial:
-        return self._add(METHODS[trial.method].from_values(trial.config), seed, repeat_of=trial.number)
+        return self._add(method_named(trial.method).from_values(trial.config), seed, repeat_of=trial.number)
 
     def _repeated(self, trial: Trial, seed: int) -> bool:
         return any(

@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from selector.budget import Clock
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
@@ -26,10 +25,9 @@ from storage.records import Export, State, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
 from trainers.batches import tokenise
+from trainers.building import costs_on
 from trainers.checkpoint import BITS
-from trainers.cost import Cost, cost_of
 from trainers.export import module_from_bytes, write_export
-from trainers.method import MethodConfig
 from trainers.pruning import Pruned, prune
 from trainers.task import Task
 from trainers.train import length_of
@@ -140,11 +138,7 @@ class Service:
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
         space, _ = space_for(spec)
-        sketch = outline(spec.backbone, spec.dtype)
-
-        def cost(config: MethodConfig) -> Cost:
-            return cost_of(config, sketch.sites, len(task.labels), sketch.hidden_size)
-
+        cost = costs_on(spec.backbone, len(task.labels), spec.dtype)
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)
         search = Search(self.database, self.files, study_id, task, space, cost, clock)

@@ -16,7 +16,8 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
-import trainers.methods  # noqa: F401  (registers the methods)
+from trainers.bridge import PREFIX
+from trainers.building import method_named
 from trainers.method import METHODS, Choice, Domain, Int, MethodConfig, conditions_of, domains
 from trainers.sites import Site
 
@@ -65,12 +66,13 @@ def choose_methods(
     usual = sorted((n for n in searched if METHODS[n].searched == "always"), key=_turn)
     chosen: list[type[MethodConfig]] = []
     reasons = []
-    for name in dict.fromkeys(usual if names is None else _checked(names, searched)):
-        missing = METHODS[name].missing(sites)
+    named = [METHODS[name] for name in usual] if names is None else _checked(names, searched)
+    for method in dict.fromkeys(named):
+        missing = method.missing(sites)
         if missing:
-            reasons.append(f"{name} is left out: the backbone does not offer {missing}")
+            reasons.append(f"{method.name} is left out: the backbone does not offer {missing}")
         else:
-            chosen.append(METHODS[name])
+            chosen.append(method)
     return chosen, reasons
 
 
@@ -78,16 +80,16 @@ def _turn(name: str) -> int:
     return FIRST.index(name) if name in FIRST else len(FIRST)
 
 
-def _checked(names: Sequence[str], searched: Sequence[str]) -> Sequence[str]:
-    possible = f"methods: {', '.join(searched)}"
+def _checked(names: Sequence[str], searched: Sequence[str]) -> list[type[MethodConfig]]:
+    possible = f"methods: {', '.join(searched)}, and those of peft, such as peft:OFT"
     if not names:
         raise ValueError(f"no method is named; {possible}")
     for name in names:
-        if name not in METHODS:
-            raise ValueError(f"method {name!r} is unknown; {possible}")
-        if name not in searched:
+        if name in METHODS and name not in searched:
             raise ValueError(f"{name} runs as a baseline of every study and is not searched; {possible}")
-    return names
+        if name not in METHODS and not name.lower().startswith(PREFIX):
+            raise ValueError(f"method {name!r} is unknown; {possible}")
+    return [method_named(name) for name in names]
 
 
 def defaults(space: Space) -> list[MethodConfig]:

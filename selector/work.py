@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from selector.halving import Standing, keep
 from selector.jobs import BaselineResult, Baselines, Bench, Bracket, Entry, Job, Outcome, Result, Rung
 from storage.records import State
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.baselines import BaselineScores, majority, tfidf_logistic_regression
+from trainers.building import method_named
 from trainers.cost import cost_of
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
-from trainers.method import METHODS, MethodConfig
+from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
 from trainers.stack import Candidate
@@ -84,7 +84,7 @@ def _stacks(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 
 def _config(entry: Entry) -> MethodConfig:
-    return METHODS[entry.method].from_values(entry.values)
+    return method_named(entry.method).from_values(entry.values)
 
 
 def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:

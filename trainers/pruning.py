@@ -10,11 +10,12 @@ import torch
 
 from trainers.backbone import Backbone
 from trainers.batches import Tokens
+from trainers.building import build_stack
 from trainers.export import ExportError, Module
 from trainers.gates import GateWatch
 from trainers.layout import Place
 from trainers.metrics import metrics_of
-from trainers.stack import Candidate, Stack
+from trainers.stack import Candidate
 from trainers.train import Logits, logits_of
 
 
@@ -53,7 +54,7 @@ def prune(module: Module, backbone: Backbone, validation: Tokens, classes: int, 
     if not 0 < threshold < 1:
         raise ExportError(f"--prune-gates is {threshold:g}; give a number between 0 and 1, such as 0.1")
     plain = backbone.in_fp32
-    whole = Stack(plain, [Candidate(module.config, module.seed)], classes, [module.state])
+    whole = build_stack(plain, [Candidate(module.config, module.seed)], classes, [module.state])
     with whole.watching() as watch:
         before = logits_of(whole, validation)[0]
     shut = _shut(watch, threshold)
@@ -61,7 +62,7 @@ def prune(module: Module, backbone: Backbone, validation: Tokens, classes: int, 
         raise ExportError(f"this {module.config.name} has no gates to prune; leave --prune-gates out")
     gone = {name for place in shut for short, name in place.names.items() if short not in place.delta.shared}
     left = replace(module, state={n: t for n, t in module.state.items() if n not in gone})
-    stack = Stack(plain, whole.candidates, classes, [left.state])
+    stack = build_stack(plain, whole.candidates, classes, [left.state])
     after = logits_of(stack, validation)[0]
     return Pruned(
         module=left,
