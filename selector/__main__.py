@@ -69,7 +69,7 @@ def search(
         str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Methods to search, such as lora,adapter; default: all.")
+        str | None, typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones.")
     ] = None,
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
@@ -91,7 +91,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     from selector.data import DataFiles
-    from selector.service import Service, check_request
+    from selector.service import Service, check_request, space_for
     from selector.study import DataFile, StudySpec
 
     given = DataFiles(train=train, validation=validation, test=test)
@@ -114,6 +114,8 @@ def search(
         runner=runner,
     )
     checked = check_request(given, spec)
+    for reason in space_for(spec)[1]:
+        err.print(reason, soft_wrap=True)
     service = Service(database)
     if context.info_name == "submit":
         _tell_queued(service.submit(given, spec, checked, name=name), as_json)

@@ -162,6 +162,8 @@ class BridgedConfig(MethodConfig):
     @classmethod
     def missing(cls, sites: Sequence[Site]) -> str:
         wanted = TARGETS["query value"] if cls.kind.roles is None else cls.kind.roles
+        if not all(site.readable for site in sites):
+            return "weights that are not quantised"
         offered = {site.role for site in sites}
         return ", ".join(role for role in wanted if role not in offered)
 
