@@ -96,6 +96,9 @@ def read_delimited(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, 
                 last = batch
         except pyarrow.ArrowInvalid as error:
             raise TaskError(unreadable(source, str(error))) from error
+        finally:
+            # the reader runs ahead by 8 blocks, and Arrow would keep their memory
+            pyarrow.default_memory_pool().release_unused()
     closed = last is not None and last.column(0)[-1].as_py() == END
     check_rows(source, rows, ragged, len(names), closed=closed)
     if last is not None and last.num_rows > 1:

@@ -13,7 +13,6 @@ import pandas
 import pyarrow
 
 from trainers.source import FORMATS, Source, TaskError, ending_of, listed, open_source, quoted, shown
-from trainers.structured import arrow
 
 Given = Any
 """A path (of a file or a folder of `save_to_disk`), a hub id `owner/name[:config]`, a pandas DataFrame, a
@@ -82,9 +81,9 @@ def saved(folder: Path, title: str) -> Source:
     """One saved split, memory-mapped."""
     name = shown(str(folder))
     files = [part["filename"] for part in parsed(folder / "state.json")["_data_files"]]
-    if not files or any(Path(file).name != file for file in files):
+    if not files or any(Path(file).name != file or Path(file).suffix != ".arrow" for file in files):
         raise TaskError(f"{name} names no data file of its own in state.json; save the dataset again")
-    parts = [arrow(folder / file, shown(str(folder / file))) for file in files]
+    parts = [open_source(folder / file).table for file in files]
     try:
         table = pyarrow.concat_tables(parts)
     except pyarrow.ArrowException as error:

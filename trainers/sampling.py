@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ HELD_OUT_SHARE = 0.2
 # UniPELT's low-resource protocol (Mao et al. 2022): K training rows, and the next 1,000 as validation.
 MOST_VALIDATION_ROWS = 1000
 QUANTILE_BINS = 10
+BLOCK_ROWS = 10_000
 
 
 def group_keys(texts: Sequence[Any], pairs: Sequence[str] | None = None) -> Rows:
@@ -47,18 +49,28 @@ def hold_out(keys: Rows, strata: Rows, count: int, rng: np.random.Generator) -> 
     """
     members, starts = groups(keys)
     owed = quotas(np.bincount(strata, minlength=count)).tolist()
-    stratum_of, rows, first = strata.tolist(), members.tolist(), starts.tolist()
+    left = sum(owed)
     held: list[int] = []
-    for number in rng.permutation(len(starts) - 1).tolist():
-        group = rows[first[number] : first[number + 1]]
+    order = rng.permutation(len(starts) - 1)
+    for number in chain.from_iterable(block.tolist() for block in blocks_of(order)):
+        if not left:
+            break
+        group = members[starts[number] : starts[number + 1]]
         # equal texts may carry different labels: each label gives up its own rows
-        taken = Counter(stratum_of[row] for row in group) if len(group) > 1 else {stratum_of[group[0]]: 1}
-        if all(count <= owed[stratum] for stratum, count in taken.items()):
-            held.extend(group)
-            for stratum, count in taken.items():
-                owed[stratum] -= count
-    chosen = np.sort(np.array(held, dtype=np.int64))
-    return np.setdiff1d(np.arange(len(keys)), chosen), chosen
+        taken = Counter(strata[group].tolist())
+        if all(rows <= owed[stratum] for stratum, rows in taken.items()):
+            held.extend(group.tolist())
+            left -= len(group)
+            for stratum, rows in taken.items():
+                owed[stratum] -= rows
+    is_held = np.zeros(len(keys), dtype=np.bool_)
+    is_held[held] = True
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def blocks_of(order: Rows) -> Iterator[Rows]:
+    """The numbers in parts, so that a million of them never stand in a Python list."""
+    return (order[start : start + BLOCK_ROWS] for start in range(0, len(order), BLOCK_ROWS))
 
 
 def groups(keys: Rows) -> tuple[Rows, Rows]:

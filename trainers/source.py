@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow
 
+from trainers.texts import memory_mapped
 from trainers.unpacking import BROKEN, COMPRESSIONS, Swollen, encoding_of, recoded, unpacked
 
 Stream = BufferedReader | BytesIO
@@ -79,6 +80,8 @@ def open_source(given: Path | Stream) -> Source:
     source = source_of_path(given) if isinstance(given, Path) else source_of_stream(given)
     try:
         source = plain_source(source)
+        if source.format == "arrow":
+            return with_table(source)
         if source.format not in BINARY:
             check_text(source)
     except OSError as error:
@@ -125,6 +128,17 @@ def plain_source(source: Source) -> Source:
                 f"or give it unpacked"
             ) from error
     return utf8_source(source) if source.format not in BINARY else source
+
+
+def with_table(source: Source) -> Source:
+    """The source of an Arrow file with its table, memory-mapped: a stream, or the file form (Feather)."""
+    assert source.path is not None
+    try:
+        return replace(source, table=memory_mapped(source.path))
+    except pyarrow.ArrowException as error:
+        raise TaskError(
+            f"{source.name} is not a readable Arrow file ({quoted(error)}); write it again, or use Parquet"
+        ) from error
 
 
 def utf8_source(source: Source) -> Source:

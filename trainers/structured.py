@@ -7,7 +7,6 @@ import json
 from codecs import BOM_UTF8 as BOM
 from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Any
 
 import pyarrow
@@ -17,7 +16,6 @@ from trainers.source import Source, TaskError, quoted
 
 SNIFFED_BYTES = 1 << 16
 BLOCK_ROWS = 10_000
-ARROW_FILE = b"ARROW1"
 
 
 def objects(source: Source) -> Iterator[dict[str, Any]]:
@@ -87,24 +85,6 @@ def read_parquet(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, An
                 yield block_of(batch, wanted, names)
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TaskError(unreadable(source, error)) from error
-
-
-def arrow(path: Path, name: str) -> pyarrow.Table:
-    """The memory-mapped table of an Arrow file: a stream (as `datasets` writes), or the file form (Feather).
-
-    Raises:
-        TaskError: if it is neither.
-    """
-    try:
-        mapping = pyarrow.memory_map(str(path))
-        is_file = mapping.read(len(ARROW_FILE)) == ARROW_FILE
-        mapping.seek(0)
-        opened = pyarrow.ipc.open_file(mapping) if is_file else pyarrow.ipc.open_stream(mapping)
-        return opened.read_all()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise TaskError(
-            f"{name} is not a readable Arrow file ({quoted(error)}); write it again, or use Parquet"
-        ) from error
 
 
 def read_table(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:

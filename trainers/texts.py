@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 TEXT = pyarrow.large_string()
 WORDS = pyarrow.large_list(pyarrow.large_string())
 # What a table may hold in memory; a larger one lies in a file that the system pages in and out.
-MOST_BYTES = 64 << 20
+MOST_BYTES = 16 << 20
 BLOCK_ROWS = 10_000
+ARROW_FILE = b"ARROW1"
 
 
 class Texts(Sequence[Any]):
@@ -94,4 +95,18 @@ def mapped(batches: Iterator[pyarrow.RecordBatch], schema: pyarrow.Schema) -> py
         with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, schema) as writer:
             for batch in batches:
                 writer.write(batch)
-        return pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()
+        # what the batches took goes back to the system, and is not kept for the next ones
+        pyarrow.default_memory_pool().release_unused()
+        return memory_mapped(path)
+
+
+def memory_mapped(path: Path) -> pyarrow.Table:
+    """The table of an Arrow file, in the file form or as a stream (as `datasets` writes), without a copy.
+
+    Raises:
+        ArrowException, OSError: if it cannot be read.
+    """
+    mapping = pyarrow.memory_map(str(path))
+    is_file = mapping.read(len(ARROW_FILE)) == ARROW_FILE
+    mapping.seek(0)
+    return (pyarrow.ipc.open_file(mapping) if is_file else pyarrow.ipc.open_stream(mapping)).read_all()

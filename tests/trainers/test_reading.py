@@ -100,7 +100,10 @@ def test_any_quoted_text_survives_a_csv(cells: list[tuple[str, str]], tmp_path: 
 
 
 @given(
-    content=st.binary(max_size=200), ending=st.sampled_from([".csv", ".tsv", ".jsonl", ".json", ".parquet"])
+    content=st.binary(max_size=200),
+    ending=st.sampled_from(
+        [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".csv.gz", ".jsonl.zst"]
+    ),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 def test_any_bytes_give_rows_or_one_line_of_advice(content: bytes, ending: str, tmp_path: Path) -> None:
