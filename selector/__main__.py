@@ -38,7 +38,12 @@ out = Console(width=None if sys.stdout.isatty() else 120, markup=False, highligh
 err = Console(stderr=True, markup=False, highlight=False)
 
 Train = Annotated[
-    Path, typer.Argument(help="Labelled rows: CSV, TSV, JSONL, JSON or Parquet.", show_default=False)
+    Path,
+    typer.Argument(
+        help="Labelled rows: CSV, TSV, JSONL, JSON, Parquet or Arrow (also .gz, .zst), a folder of "
+        "save_to_disk, or a hub id OWNER/NAME[:CONFIG].",
+        show_default=False,
+    ),
 ]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
@@ -46,6 +51,9 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout; progress goes to stderr.")
 ]
 DATABASE = DEFAULT_DATABASE
+# As trainers.kinds and trainers.metrics name them, whose import would take a second.
+TASKS = "classification or pair-classification; told by the columns if not given."
+SCORES = "accuracy, macro_f1, micro_f1, weighted_f1 or matthews; accuracy (CoLA: matthews) if not given."
 
 
 def search(
@@ -62,8 +70,8 @@ def search(
     label: Annotated[
         str | None, typer.Option(help="Column with the label; found by its name if not given.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help="classification or pair-classification.")] = None,
-    metric: Annotated[str | None, typer.Option(help="accuracy, macro_f1, weighted_f1 or matthews.")] = None,
+    task: Annotated[str | None, typer.Option(help=TASKS)] = None,
+    metric: Annotated[str | None, typer.Option(help=SCORES)] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")
     ] = None,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trainers.correlation import MEASURES, auroc
 from trainers.counts import class_index, count_classes, f1, label_accuracy, label_counts, matthews
 from trainers.kinds import single
-from trainers.spans import span_counts, word_counts
+from trainers.spans import marks_spans, span_counts, word_counts
 
 Floats = NDArray[np.float64]
 Offsets = NDArray[np.int64]
@@ -170,7 +170,8 @@ def metrics_of(
     mean binary cross-entropy of rows and labels, or the mean squared error. All are NaN when a logit is NaN
     or +inf: a diverged candidate must never look like one that always predicts the first class.
     """
-    quick = [name for name in METRICS_OF[single(kind)] if name != "auroc"]
+    left_out = {"auroc"} if marks_spans(names) else {"auroc", "span_f1"}
+    quick = [name for name in METRICS_OF[single(kind)] if name not in left_out]
     every = list(dict.fromkeys([*quick, *([] if metric is None else [metric])]))
     if np.isnan(logits).any() or np.isposinf(logits).any():
         return dict.fromkeys([*every, "loss"], float("nan"))

@@ -54,7 +54,12 @@ def span_counts(
     Predictions [..., words] and labels [words] are indices into the tags; row i is the words from
     `offsets[i]` to `offsets[i + 1]`. A span is right when its first word, last word and type are. Like
     conlleval (and seqeval's default) an I or E that continues nothing begins a span.
+
+    Raises:
+        ValueError: if the tags are not those of spans.
     """
+    if not marks_spans(tags):
+        raise ValueError(f"spans need tags such as O, B-PER and I-PER; given are {', '.join(tags) or 'none'}")
     scheme = Scheme.of(tags)
     true_start, true_end = span_ends(labels, offsets, scheme)
     start, end = span_ends(predictions, offsets, scheme)
