@@ -51,9 +51,6 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object to stdout; progress goes to stderr.")
 ]
 DATABASE = DEFAULT_DATABASE
-# As trainers.kinds and trainers.metrics name them, whose import would take a second.
-TASKS = "classification or pair-classification; told by the columns if not given."
-SCORES = "accuracy, macro_f1, micro_f1, weighted_f1 or matthews; accuracy (CoLA: matthews) if not given."
 
 
 def search(
@@ -70,8 +67,8 @@ def search(
     label: Annotated[
         str | None, typer.Option(help="Column with the label; found by its name if not given.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help=TASKS)] = None,
-    metric: Annotated[str | None, typer.Option(help=SCORES)] = None,
+    task: Annotated[str | None, typer.Option(help="classification or pair-classification.")] = None,
+    metric: Annotated[str | None, typer.Option(help="accuracy, macro_f1, weighted_f1 or matthews.")] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")
     ] = None,
