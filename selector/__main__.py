@@ -39,7 +39,12 @@ out = Console(width=None if sys.stdout.isatty() else 120, markup=False, highligh
 err = Console(stderr=True, markup=False, highlight=False)
 
 Train = Annotated[
-    Path, typer.Argument(help="Labelled rows: CSV, TSV, JSONL, JSON or Parquet.", show_default=False)
+    Path,
+    typer.Argument(
+        help="Labelled rows: CSV, TSV, JSONL, JSON, Parquet or Arrow (also .gz, .zst), a folder of "
+        "save_to_disk, or a hub id OWNER/NAME[:CONFIG].",
+        show_default=False,
+    ),
 ]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]

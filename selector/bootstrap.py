@@ -18,14 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.metrics import score
 
-Predictions = npt.NDArray[np.int64]
-"""Class indices `[seeds, rows]`, and labels `[rows]`."""
+Predictions = npt.NDArray[Any]
+"""Class indices `[seeds, rows]` and labels `[rows]`, or what else `trainers.metrics.outcomes` gives."""
 Numbers = npt.NDArray[np.float64]
 
 CELLS = 4_000_000
@@ -64,10 +65,10 @@ class Sample:
 
 
 def _checked(predictions: Predictions, labels: Predictions) -> tuple[int, int]:
-    if predictions.ndim != 2 or labels.ndim != 1 or predictions.shape[1] != len(labels):
+    if predictions.ndim < 2 or labels.ndim < 1 or predictions.shape[1] != len(labels):
         raise ValueError(
             f"predictions are {list(predictions.shape)} and labels {list(labels.shape)}; "
-            f"they must be [seeds, rows] and [rows]"
+            f"they must be [seeds, rows, ...] and [rows, ...]"
         )
     if not predictions.size:
         raise ValueError("an interval needs at least one seed and one row")
@@ -84,8 +85,8 @@ def _resampled(
     """Scores `[draws, seeds]`; equal seeds of the generator draw equal rows for every contender."""
     generator = np.random.default_rng([seed, 0])
     rows = len(labels)
-    # Depends on the rows alone, so that contenders with unlike numbers of seeds stay paired.
-    chunk = max(1, CELLS // rows)
+    # Depends on the labels and one seed, so that contenders with unlike numbers of seeds stay paired.
+    chunk = max(1, CELLS // max(labels.size, predictions[0].size))
     parts = []
     for start in range(0, draws, chunk):
         picked = generator.integers(rows, size=(min(chunk, draws - start), rows))

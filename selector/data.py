@@ -6,16 +6,23 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow.parquet
+
 from selector.study import DataFile, StudySpec
 from storage.files import Files
+from trainers.forms import open_one
+from trainers.metrics import METRICS
+from trainers.source import TaskError, ending_of, listed
 from trainers.task import Task, read_task
 
 SPLITS = ("train", "validation", "test")
+# What heads and losses exist for; other kinds and metrics can be read and scored, but not trained on yet.
+TRAINED_KINDS = ("classification", "pair-classification")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFiles:
-    """Where the user's files lie."""
+    """Where the user's data lie: files, folders written by `save_to_disk`, or hub ids."""
 
     train: Path
     validation: Path | None = None
@@ -23,13 +30,31 @@ class DataFiles:
 
 
 def keep(files: Files, given: DataFiles, spec: StudySpec) -> StudySpec:
-    """The request with its files kept by content, so that the study can be run later and again."""
+    """The request with its data kept by content, so that the study can be run later and again.
 
-    def kept(path: Path | None) -> DataFile | None:
-        return None if path is None else DataFile(name=path.name, sha256=files.put_file(path))
+    A folder or a hub id is kept as a Parquet file for each of its splits.
+    """
+    paths = {split: path for split in SPLITS if (path := getattr(given, split)) is not None}
+    kept = {split: keep_file(files, path) for split, path in paths.items() if path.is_file()}
+    if len(kept) < len(paths):
+        origin = read(given, spec).origin
+        for split in SPLITS:
+            if split not in kept and (split == "train" or origin[split] == "given"):
+                kept[split] = keep_split(files, paths.get(split, given.train), split)
+    return replace(spec, train=kept["train"], validation=kept.get("validation"), test=kept.get("test"))
 
-    train = DataFile(name=given.train.name, sha256=files.put_file(given.train))
-    return replace(spec, train=train, validation=kept(given.validation), test=kept(given.test))
+
+def keep_file(files: Files, path: Path) -> DataFile:
+    return DataFile(name=path.name, sha256=files.put_file(path))
+
+
+def keep_split(files: Files, path: Path, split: str) -> DataFile:
+    table = open_one(path, split).table
+    assert table is not None, "folders and hub ids are read as tables"
+    with tempfile.TemporaryDirectory(prefix="peltier-data-") as folder:
+        written = Path(folder) / f"{split}.parquet"
+        pyarrow.parquet.write_table(table, written)
+        return keep_file(files, written)
 
 
 def read_kept(files: Files, spec: StudySpec) -> Task:
@@ -43,7 +68,7 @@ def read_kept(files: Files, spec: StudySpec) -> Task:
         for split in SPLITS:
             kept: DataFile | None = getattr(spec, split)
             if kept is not None:
-                paths[split] = Path(folder) / (split + Path(kept.name).suffix)
+                paths[split] = Path(folder) / (split + ending_of(Path(kept.name)))
                 paths[split].symlink_to(files.path(kept.sha256).resolve())
         return read(DataFiles(**paths), spec)
 
@@ -54,7 +79,7 @@ def read(given: DataFiles, spec: StudySpec) -> Task:
     Raises:
         TaskError: as `read_task` does.
     """
-    return read_task(
+    task = read_task(
         given.train,
         given.validation,
         given.test,
@@ -66,3 +91,13 @@ def read(given: DataFiles, spec: StudySpec) -> Task:
         train_rows=spec.train_rows,
         seed=spec.seed,
     )
+    if task.kind not in TRAINED_KINDS:
+        raise TaskError(
+            f"this is a task of {task.kind}, which cannot be trained yet; possible are "
+            f"{listed(TRAINED_KINDS)}: choose one with --task, or name other columns"
+        )
+    if task.metric not in METRICS:
+        raise TaskError(
+            f"a search cannot choose by {task.metric} yet; choose --metric from {listed(METRICS)}"
+        )
+    return task

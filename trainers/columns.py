@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from trainers.kinds import KINDS, PAIR, reads_pairs, single
 from trainers.source import TaskError, listed, quoted
-
-KINDS = ("classification", "pair-classification")
 
 # The first two outrank the others ("label" beside "category" is the label); the others must be alone.
 LABELS = ("label", "labels", "intent", "category", "class", "target", "tag")
+# Numbers: taken where no column has a name of the above, and before them when a number is to be predicted.
+SCORES = (
+    "score",
+    "similarity",
+    "stars",
+    "rating",
+    "similarity_score",
+    "relatedness_score",
+    "relatedness",
+    "gold_score",
+)
+# Columns of words and of their tags; the first that is there is taken (CoNLL-2003 has pos_tags, too).
+WORDS = ("tokens", "words")
+TAGS = ("ner_tags", "tags", "labels", "label", "pos_tags", "upos", "chunk_tags", "ner", "pos")
 TEXTS = (
     "text",
     "sentence",
@@ -33,9 +46,13 @@ PAIRS = (
     ("premise", "hypothesis"),
     ("question1", "question2"),
     ("question", "sentence"),
+    ("question", "context"),
+    ("question", "passage"),
     ("text", "text_pair"),
     ("text_a", "text_b"),
     ("sentence_a", "sentence_b"),
+    ("sentence_1", "sentence_2"),
+    ("text_1", "text_2"),
 )
 
 
@@ -47,6 +64,8 @@ class Columns:
     text: str
     text_pair: str | None
     label: str
+    label_lists: bool = False
+    """Whether the label column holds lists."""
 
     def names(self) -> list[str]:
         return [name for name in (self.text, self.text_pair, self.label) if name is not None]
@@ -60,19 +79,26 @@ def choose_columns(
     text_pair: str | None,
     label: str | None,
     kind: str | None,
+    lists: Collection[str] = (),
 ) -> Columns:
     """The columns of the file with these column names; a name that is given always wins over a convention.
+
+    `lists` are the columns that hold lists. Whether a column of plain labels holds numbers is not looked at.
 
     Raises:
         TaskError: if they cannot be decided, or the given ones contradict each other.
     """
     check_given(file, names, text=text, text_pair=text_pair, label=label, kind=kind)
-    label = label or conventional(LABELS, names, (text, text_pair), outranking=2)
-    if text is None and text_pair is None and kind != "classification":
+    words = None if text_pair else word_columns(names, text=text, label=label, kind=kind, lists=lists)
+    if words is not None:
+        return words
+    label = label or label_by_name(names, (text, text_pair), kind)
+    pairs = kind is not None and reads_pairs(kind)
+    if text is None and text_pair is None and (kind is None or pairs):
         text, text_pair = pair_in(names, label)
-    elif kind == "pair-classification" or text_pair is not None:
+    elif pairs or text_pair is not None:
         text, text_pair = completed(text, text_pair, names)
-    if text is None and text_pair is None and kind != "pair-classification":
+    if text is None and text_pair is None and not pairs:
         text = conventional(TEXTS, names, (label,), outranking=1)
         # of two columns, one known by its name leaves no doubt about the other
         text = text or only_other(names, label)
@@ -81,8 +107,35 @@ def choose_columns(
     if missing or text is None or label is None:
         have = listed(map(quoted, names), 20)
         raise TaskError(f"cannot tell the columns of {file} apart ({have}); name them with {missing}")
-    kind = kind or ("classification" if text_pair is None else "pair-classification")
-    return Columns(kind=kind, text=text, text_pair=text_pair, label=label)
+    label_lists = label in lists
+    if kind is None:
+        kind = "multi-label" if label_lists else "classification"
+        kind = kind if text_pair is None else PAIR + "classification"
+    return Columns(kind=kind, text=text, text_pair=text_pair, label=label, label_lists=label_lists)
+
+
+def word_columns(
+    names: Sequence[str], *, text: str | None, label: str | None, kind: str | None, lists: Collection[str]
+) -> Columns | None:
+    """The columns of words and their tags: both are lists, are named so in full, or the kind is given."""
+    if kind not in (None, "token-classification"):
+        return None
+    text = text or conventional(WORDS, names, (label,), outranking=len(WORDS))
+    label = label or conventional(TAGS, names, (text,), outranking=len(TAGS))
+    if text is None or label is None:
+        return None
+    in_full = text.lower() == "tokens" and label.lower() in TAGS and label.lower() not in LABELS[:2]
+    in_lists = {text, label} <= set(lists)
+    if kind is None and not in_lists and not (in_full and not {text, label} & set(lists)):
+        return None
+    return Columns(kind="token-classification", text=text, text_pair=None, label=label, label_lists=True)
+
+
+def label_by_name(names: Sequence[str], taken: Sequence[str | None], kind: str | None) -> str | None:
+    """The column of the labels, or of the numbers, by its name."""
+    label = conventional(LABELS, names, taken, outranking=2)
+    number = conventional(SCORES, names, taken, outranking=len(SCORES))
+    return number or label if kind is not None and single(kind) == "regression" else label or number
 
 
 def check_given(
@@ -107,10 +160,11 @@ def check_given(
             )
         if chosen.count(name or "") > 1:
             raise TaskError(f"column {quoted(name)} of {file} is given twice; {listed(given)} must differ")
-    if kind == "classification" and text_pair is not None:
+    if kind is not None and not reads_pairs(kind) and text_pair is not None:
+        other = f", or use --task {PAIR}{kind}" if PAIR + kind in KINDS else ""
         raise TaskError(
-            f"--task classification reads one text, but --text-pair {quoted(text_pair)} is given as well; "
-            f"leave out --text-pair, or use --task pair-classification"
+            f"--task {kind} reads one text, but --text-pair {quoted(text_pair)} is given as well; "
+            f"leave out --text-pair{other}"
         )
 
 
@@ -149,7 +203,7 @@ def only_other(names: Sequence[str], known: str | None) -> str | None:
 
 def missing_options(text: str | None, text_pair: str | None, label: str | None, kind: str | None) -> str:
     """The options that would decide, as a message lists them."""
-    pair = kind == "pair-classification" or (text is None and text_pair is None and kind is None)
+    pair = reads_pairs(kind) if kind else text is None and text_pair is None
     options = []
     if text is None:
         options.append("--text")

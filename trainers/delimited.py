@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow
@@ -67,8 +67,8 @@ def header(source: Source) -> tuple[list[str], str, int]:
     return names, delimiter, line.end()
 
 
-def read_delimited(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
-    """The wanted columns as strings; a field that is empty and not quoted is None.
+def read_delimited(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Blocks of the wanted columns as Arrow strings; a field that is empty and not quoted is null.
 
     Raises:
         TaskError: if a row has not as many fields as the header, a quote is never closed, or a row is longer
@@ -83,17 +83,26 @@ def read_delimited(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]
 
     positions = [str(names.index(name)) for name in wanted]
     end = "\n" + delimiter.join([END] * len(names)) + "\n"
-    columns: list[list[Any]] = [[] for _ in wanted]
+    rows, last = 0, None
     with source.open() as stream:
         stream.seek(offset)
         try:
             for batch in batches(WithEnd(stream, end.encode()), len(names), delimiter, positions, note):
-                for column, values in zip(columns, batch.columns, strict=True):
-                    column.extend(values.to_pylist())
+                if not batch.num_rows:
+                    continue
+                if last is not None:
+                    yield dict(zip(wanted, last.columns, strict=True))
+                rows += batch.num_rows
+                last = batch
         except pyarrow.ArrowInvalid as error:
             raise TaskError(unreadable(source, str(error))) from error
-    check_rows(source, columns[0], ragged, len(names))
-    return {name: column[:-1] for name, column in zip(wanted, columns, strict=True)}
+        finally:
+            # the reader runs ahead by 8 blocks, and Arrow would keep their memory
+            pyarrow.default_memory_pool().release_unused()
+    closed = last is not None and last.column(0)[-1].as_py() == END
+    check_rows(source, rows, ragged, len(names), closed=closed)
+    if last is not None and last.num_rows > 1:
+        yield dict(zip(wanted, last.slice(0, last.num_rows - 1).columns, strict=True))
 
 
 def batches(stream: WithEnd, width: int, delimiter: str, positions: Sequence[str], note: Any) -> Any:
@@ -117,11 +126,13 @@ def batches(stream: WithEnd, width: int, delimiter: str, positions: Sequence[str
     )
 
 
-def check_rows(source: Source, column: Sequence[Any], ragged: Sequence[tuple[int, int]], width: int) -> None:
+def check_rows(
+    source: Source, rows: int, ragged: Sequence[tuple[int, int]], width: int, *, closed: bool
+) -> None:
     """Refuse a file whose quotes do not close, and rows of another width than the header."""
-    if not column or column[-1] != END:
+    if not closed:
         raise TaskError(
-            f"a quote in {source.name} is never closed: it opens in or before row {max(len(column), 1):,} "
+            f"a quote in {source.name} is never closed: it opens in or before row {max(rows, 1):,} "
             f'and swallows the rest of the file; close it, or double it ("") where it is part of the text'
         )
     if ragged:

@@ -1,48 +1,72 @@
-"""Columns of a dataset file, whatever its format, and the texts and labels in them."""
+"""Columns of a dataset file, whatever its format: their names, their values, and the texts to predict for."""
 
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers.delimited import header, read_delimited
-from trainers.source import Source, Stream, TaskError, listed, numbered, open_source, quoted
-from trainers.structured import objects, parquet, read_objects, read_parquet
+import pyarrow
 
-Texts = tuple[str, ...]
+from trainers.delimited import header, read_delimited
+from trainers.source import MOST_LISTED, Source, Stream, TaskError, listed, numbered, open_source, quoted
+from trainers.structured import class_names, objects, parquet, read_objects, read_parquet, read_table
+from trainers.texts import TEXT, WORDS, Texts, kept
+from trainers.values import holds_lists, lists_in, python_values, texts_in
+
 # Objects that are looked at for the names of the columns: enough for keys that some objects leave out.
 SAMPLED_OBJECTS = 1000
+SAMPLED_ROWS = 1000
 
 
-def read_texts(given: Path | Stream, text: str, text_pair: str | None = None) -> tuple[Texts, Texts | None]:
-    """The texts (and second texts) of a file or binary stream for prediction; no label is needed.
+def read_texts(
+    given: Path | Stream, text: str, text_pair: str | None = None, *, words: bool = False
+) -> tuple[Texts, Texts | None]:
+    """The texts (and second texts, or the words) of a file or stream for prediction; no label is needed.
 
     Raises:
         TaskError: if the input or a column cannot be read.
     """
     source = open_source(given)
     wanted = [text] if text_pair is None else [text, text_pair]
-    columns = read_columns(source, wanted)
-    texts = [tuple(texts_of(source, name, columns[name])) for name in wanted]
+    table = read_columns_as(source, {name: WORDS if words else TEXT for name in wanted})
+    texts = [texts_of(source, name, table[name]) for name in wanted]
     return texts[0], texts[1] if text_pair is not None else None
 
 
 def columns_of(source: Source) -> list[str]:
     """The names of the columns, in the order of the file."""
-    if source.format == "parquet":
-        with parquet(source) as file:
-            return list(file.schema_arrow.names)
     if source.format in ("csv", "tsv"):
         return header(source)[0]
-    keys = (key for item in itertools.islice(objects(source), SAMPLED_OBJECTS) for key in item)
-    return list(dict.fromkeys(keys))
+    if source.table is not None:
+        names = list(source.table.schema.names)
+    elif source.format == "parquet":
+        with parquet(source) as file:
+            names = list(file.schema_arrow.names)
+    else:
+        sampled = itertools.islice(objects(source), SAMPLED_OBJECTS)
+        return list(dict.fromkeys(key for item in sampled for key in item))
+    twice = sorted({quoted(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise TaskError(
+            f"{source.name} has more than one column {listed(twice, MOST_LISTED)}; rename or delete one"
+        )
+    return names
 
 
-def read_columns(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
-    """The values of the wanted columns, one for each row.
+def declared_labels(source: Source, column: str) -> list[str]:
+    """The names of the classes that the data declares for a column (ClassLabel); empty where it does not."""
+    if source.table is not None:
+        return class_names(source.table.schema).get(column, [])
+    if source.format == "parquet":
+        with parquet(source) as file:
+            return class_names(file.schema_arrow).get(column, [])
+    return []
+
+
+def blocks(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The wanted columns block by block, as Python lists or Arrow arrays; never the whole file at once.
 
     Raises:
         TaskError: if a column is missing, the file is malformed, or it has no row.
@@ -54,74 +78,84 @@ def read_columns(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
             f"{source.name} has no column {listed(missing)}; it has {listed(map(quoted, names), 20)}. "
             f"Name the columns with --text, --text-pair and --label, the same for every file"
         )
-    columns = READERS[source.format](source, wanted) if names else {}
-    if not any(columns.values()):
+    rows = 0
+    for block in READERS[source.format](source, wanted) if names else ():
+        rows += len(next(iter(block.values())))
+        yield block
+    if not rows:
         raise TaskError(f"{source.name} has no rows; give a file with one example in each row")
+
+
+def read_columns(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """The values of the wanted columns as Python values, one for each row.
+
+    Raises:
+        TaskError: as `blocks` does.
+    """
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    for block in blocks(source, wanted):
+        for name, column in columns.items():
+            column.extend(python_values(block[name]))
     return columns
 
 
-def texts_of(source: Source, column: str, values: Sequence[Any]) -> list[str]:
-    """The values of a column as texts; numbers are written out.
+def list_columns(source: Source, names: Sequence[str]) -> frozenset[str]:
+    """The columns that hold lists in the first rows.
 
     Raises:
-        TaskError: if a text is missing or not a text, or every text is blank.
+        TaskError: as `blocks` does.
     """
-    texts = [written(source, column, row, value) for row, value in enumerate(values)]
-    empty = [row for row, text in enumerate(texts) if text is None]
+    first = next(blocks(source, names), {}) if names else {}
+    return frozenset(name for name, values in first.items() if holds_lists(values[:SAMPLED_ROWS]))
+
+
+def read_columns_as(source: Source, types: dict[str, pyarrow.DataType]) -> pyarrow.Table:
+    """The columns as an Arrow table of texts (`TEXT`) or lists of texts (`WORDS`), null where one is missing.
+
+    Raises:
+        TaskError: as `blocks` does, or if a value has no such form.
+    """
+    schema = pyarrow.schema(types.items())
+
+    def batches() -> Iterator[pyarrow.RecordBatch]:
+        rows = 0
+        for block in blocks(source, list(types)):
+            columns = [
+                (lists_in if kind == WORDS else texts_in)(source, name, block[name], rows)
+                for name, kind in types.items()
+            ]
+            rows += len(columns[0])
+            yield pyarrow.record_batch(columns, schema)
+
+    return kept(batches(), schema)
+
+
+def texts_of(source: Source, column: str, values: pyarrow.ChunkedArray) -> Texts:
+    """A column of texts, or of words, that is complete.
+
+    Raises:
+        TaskError: if a text is missing, or every text is blank.
+    """
+    empty = missing_rows(values)
     if empty:
         raise TaskError(
-            f"column {quoted(column)} of {source.name} has no text in {len(empty):,} of {len(texts):,} rows "
+            f"column {quoted(column)} of {source.name} has no text in {len(empty):,} of {len(values):,} rows "
             f"({numbered(empty)}); fill them in or drop these rows"
         )
-    kept = [text for text in texts if text is not None]
-    if not any(text.strip() for text in kept):
+    texts = Texts(values)
+    if not any(text.strip() if isinstance(text, str) else text for text in texts):
         raise TaskError(
             f"every text in column {quoted(column)} of {source.name} is blank; "
             f"name the text column with --text"
         )
-    return kept
+    return texts
 
 
-def labels_of(source: Source, column: str, values: Sequence[Any]) -> list[str]:
-    """The values of a column as labels, without the spaces around them; numbers and booleans are written out.
-
-    Raises:
-        TaskError: if a label is missing, blank, or a list.
-    """
-    labels = [(written(source, column, row, value) or "").strip() for row, value in enumerate(values)]
-    empty = [row for row, label in enumerate(labels) if not label]
-    if empty:
-        raise TaskError(
-            f"column {quoted(column)} of {source.name} has no label in {len(empty):,} of {len(labels):,} "
-            f"rows ({numbered(empty)}); fill them in, drop these rows, or name another column with --label"
-        )
-    return labels
-
-
-def written(source: Source, column: str, row: int, value: Any) -> str | None:
-    """A value as text, None where it is missing (null or NaN)."""
-    where = f"{numbered([row])} of column {quoted(column)} in {source.name}"
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(value[error.start]):04x}"
-            raise TaskError(
-                f"{where} holds {half}, half a character; write the whole one as UTF-8"
-            ) from error
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        # pandas turns a column of whole numbers with a gap into floats: 1.0 is the label 1
-        return str(int(value)) if value == value // 1 and abs(value) < 2**53 else str(value)
-    kind = type(value).__name__
-    raise TaskError(
-        f"{where} holds a {kind} ({quoted(value)}); one text or one label in each row is possible: "
-        f"write it as text, or name another column with --text, --text-pair or --label"
-    )
+def missing_rows(values: pyarrow.ChunkedArray) -> list[int]:
+    """The rows that are null."""
+    if not values.null_count:
+        return []
+    return [int(row) for row in values.is_null().to_numpy().nonzero()[0]]
 
 
 READERS = {
@@ -130,4 +164,6 @@ READERS = {
     "jsonl": read_objects,
     "json": read_objects,
     "parquet": read_parquet,
+    "arrow": read_table,
+    "table": read_table,
 }

@@ -1,56 +1,90 @@
-"""Which rows are drawn and held out: stratified by label, seeded, and equal texts never on both sides."""
+"""Which rows are drawn and held out: stratified, seeded, and equal texts never on both sides."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainers.kinds import single
 
 Rows = NDArray[np.int64]
 
 HELD_OUT_SHARE = 0.2
 # UniPELT's low-resource protocol (Mao et al. 2022): K training rows, and the next 1,000 as validation.
 MOST_VALIDATION_ROWS = 1000
+QUANTILE_BINS = 10
+BLOCK_ROWS = 10_000
 
 
-def group_keys(texts: Sequence[str], pairs: Sequence[str] | None) -> list[Hashable]:
-    """What makes two rows the same example: the text (both texts of a pair) without outer spaces and case."""
-    first = [text.strip().casefold() for text in texts]
+def group_keys(texts: Sequence[Any], pairs: Sequence[str] | None = None) -> Rows:
+    """What makes two rows the same example, as numbers: the texts without outer spaces and case.
+
+    Words are compared one by one. The numbers are 64-bit hashes, so a million texts need 8 MB. They hold in
+    this process only.
+    """
     if pairs is None:
-        return list(first)
-    return list(zip(first, (pair.strip().casefold() for pair in pairs), strict=True))
+        found = (hash(alike(text)) for text in texts)
+    else:
+        found = (hash((alike(a), alike(b))) for a, b in zip(texts, pairs, strict=True))
+    return np.fromiter(found, dtype=np.int64, count=len(texts))
 
 
-def hold_out(
-    keys: Sequence[Hashable], labels: Rows, classes: int, rng: np.random.Generator
-) -> tuple[Rows, Rows]:
+def alike(text: str | tuple[str, ...]) -> Hashable:
+    if isinstance(text, str):
+        return text.strip().casefold()
+    return tuple(word.casefold() for word in text)
+
+
+def hold_out(keys: Rows, strata: Rows, count: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """The kept and the held-out row numbers, each in file order; about 20 % are held out.
 
-    Each label gives up its share, in whole groups of equal texts and in shuffled order, and always keeps a
-    row. A group with more rows than its labels still owe stays, so nothing may be left to hold out.
+    Each stratum, such as a label, gives up its share, in whole groups of equal texts and in shuffled order,
+    and always keeps a row. A group with more rows than its strata still owe stays, so nothing may be left
+    to hold out.
     """
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        groups[key].append(row)
-    members = list(groups.values())
-    owed = quotas(np.bincount(labels, minlength=classes)).tolist()
-    label_of = labels.tolist()
+    members, starts = groups(keys)
+    owed = quotas(np.bincount(strata, minlength=count)).tolist()
+    left = sum(owed)
     held: list[int] = []
-    for number in rng.permutation(len(members)):
+    order = rng.permutation(len(starts) - 1)
+    for number in chain.from_iterable(block.tolist() for block in blocks_of(order)):
+        if not left:
+            break
+        group = members[starts[number] : starts[number + 1]]
         # equal texts may carry different labels: each label gives up its own rows
-        taken = Counter(label_of[row] for row in members[number])
-        if all(count <= owed[label] for label, count in taken.items()):
-            held.extend(members[number])
-            for label, count in taken.items():
-                owed[label] -= count
-    chosen = np.sort(np.array(held, dtype=np.int64))
-    return np.setdiff1d(np.arange(len(keys)), chosen), chosen
+        taken = Counter(strata[group].tolist())
+        if all(rows <= owed[stratum] for stratum, rows in taken.items()):
+            held.extend(group.tolist())
+            left -= len(group)
+            for stratum, rows in taken.items():
+                owed[stratum] -= rows
+    is_held = np.zeros(len(keys), dtype=np.bool_)
+    is_held[held] = True
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
+
+
+def blocks_of(order: Rows) -> Iterator[Rows]:
+    """The numbers in parts, so that a million of them never stand in a Python list."""
+    return (order[start : start + BLOCK_ROWS] for start in range(0, len(order), BLOCK_ROWS))
+
+
+def groups(keys: Rows) -> tuple[Rows, Rows]:
+    """The rows of equal keys side by side, in the order of their first rows, and where each group begins."""
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    place = np.empty(len(first), dtype=np.int64)
+    place[np.argsort(first)] = np.arange(len(first))
+    numbers = place[inverse]
+    counts = np.bincount(numbers, minlength=len(first))
+    return np.argsort(numbers, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
 
 
 def quotas(counts: Rows) -> Rows:
-    """How many rows each label gives up: 20 % of all by largest remainders, at most all rows but one."""
+    """How many rows each stratum gives up: 20 % of all by largest remainders, at most all rows but one."""
     exact = counts * HELD_OUT_SHARE
     owed = np.floor(exact).astype(np.int64)
     total = max(1, round(float(exact.sum())))
@@ -78,8 +112,27 @@ def draw_rows(labels: Rows, count: int, classes: int, rng: np.random.Generator) 
     return order[:count], order[count:]
 
 
-def following_rows(keys: Sequence[Hashable], drawn: Rows, rest: Rows) -> Rows:
+def following_rows(keys: Rows, drawn: Rows, rest: Rows) -> Rows:
     """The next rows of the shuffle, at most 1,000, without those that repeat a drawn text."""
-    trained = {keys[row] for row in drawn}
-    fresh = [row for row in rest if keys[row] not in trained]
-    return np.array(fresh[:MOST_VALIDATION_ROWS], dtype=np.int64)
+    fresh = rest[~np.isin(keys[rest], keys[drawn])]
+    return np.asarray(fresh[:MOST_VALIDATION_ROWS])
+
+
+def strata_of(kind: str, labels: NDArray[Any], offsets: Rows | None, classes: int) -> tuple[Rows, int]:
+    """What a made split keeps in proportion, as a number for each row, and how many numbers there are.
+
+    The label of a row; of several labels, or of the tags of its words, the rarest in the data (none: a
+    stratum of its own); of a number its tenth of all numbers, with fewer bins below 50 rows.
+    """
+    if single(kind) == "classification":
+        return labels, classes
+    if single(kind) == "regression":
+        bins = min(QUANTILE_BINS, max(1, len(labels) // 5))
+        edges = np.unique(np.quantile(labels, np.arange(1, bins) / bins))
+        return np.searchsorted(edges, labels, side="right").astype(np.int64), len(edges) + 1
+    if offsets is not None:
+        # 0 is the rarest; the stable sort breaks ties by label
+        rarity = np.argsort(np.argsort(np.bincount(labels, minlength=classes), kind="stable"))
+        return np.minimum.reduceat(rarity[labels], offsets[:-1]), classes
+    counts = np.where(labels > 0, labels.sum(axis=0), np.inf)
+    return np.where(labels.any(axis=1), counts.argmin(axis=1), classes), classes + 1

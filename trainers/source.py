@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
+
+import pyarrow
+
+from trainers.texts import memory_mapped
+from trainers.unpacking import BROKEN, COMPRESSIONS, Swollen, encoding_of, recoded, unpacked
 
 Stream = BufferedReader | BytesIO
 """A binary stream."""
@@ -17,7 +23,11 @@ FORMATS = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
+BINARY = ("parquet", "arrow")
+TEXT_FORMATS = ("csv", "tsv")
 CHUNK_BYTES = 1 << 20
 LONGEST_QUOTE = 60
 MOST_LISTED = 5
@@ -37,24 +47,43 @@ class Source:
     path: Path | None
     content: bytes = b""
     """What a stream held; a file is read from its path."""
+    table: pyarrow.Table | None = None
+    """The rows of what is no file of text: Arrow, a saved dataset, an object in Python."""
+    title: str = ""
+    """File name without folders, for words in a study."""
+
+    @property
+    def stem(self) -> str:
+        """The title without its known endings."""
+        return self.title.removesuffix(ending_of(Path(self.title)))
 
     def open(self) -> Stream:
         return self.path.open("rb") if self.path else BytesIO(self.content)
+
+
+def ending_of(path: Path) -> str:
+    """The ending that tells the format, with that of a compression after it, such as ".csv" or ".csv.gz"."""
+    if path.suffix.lower() in COMPRESSIONS:
+        return path.with_suffix("").suffix + path.suffix
+    return path.suffix
 
 
 def open_source(given: Path | Stream) -> Source:
     """The checked source of a path or a binary stream.
 
     A path's format goes by its extension; a stream is JSON where its first character is `{` or `[`, else CSV.
+    A compressed file is unpacked, and UTF-16 recoded, into a temporary file that goes with the source.
 
     Raises:
         TaskError: if it is not a readable file, of no known format, empty, or text that is not UTF-8.
     """
     source = source_of_path(given) if isinstance(given, Path) else source_of_stream(given)
     try:
-        if source.format == "parquet":
-            return source
-        check_text(source)
+        source = plain_source(source)
+        if source.format == "arrow":
+            return with_table(source)
+        if source.format not in BINARY:
+            check_text(source)
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise TaskError(f"cannot read {source.name}: {reason}. Check its permissions.") from error
@@ -71,18 +100,75 @@ def source_of_path(path: Path) -> Source:
         )
     if not path.is_file():
         raise TaskError(f"{name} is not a regular file; copy the data into a file ({listed(FORMATS)})")
-    if path.suffix.lower() not in FORMATS:
+    packed = path.suffix.lower() in COMPRESSIONS
+    format = FORMATS.get((path.with_suffix("") if packed else path).suffix.lower())
+    if format is None:
         raise TaskError(
-            f"{name} has the extension {quoted(path.suffix)}, but only {listed(FORMATS)} are read; "
-            f"convert the file, or rename it when it is one of these"
+            f"{name} has the extension {quoted(ending_of(path))}, but only {listed(FORMATS)} are read, also "
+            f"with {' or '.join(COMPRESSIONS)} after them; convert the file, or "
+            f"rename it when it is one of these"
         )
-    return Source(name, FORMATS[path.suffix.lower()], path)
+    return Source(name, format, path, title=shown(path.name))
+
+
+def plain_source(source: Source) -> Source:
+    """The source itself, or that of a temporary file in which it is unpacked and UTF-8."""
+    path = source.path
+    if path is not None and path.suffix.lower() in COMPRESSIONS:
+        try:
+            source = temporary(source, unpacked(path))
+        except Swollen:
+            raise TaskError(
+                f"{source.name} is over 200 times larger than its file when unpacked; unpack it yourself if "
+                f"it is sound, and give the file that comes out"
+            ) from None
+        except BROKEN as error:
+            raise TaskError(
+                f"{source.name} is not a readable {path.suffix} file ({quoted(error)}); compress it again, "
+                f"or give it unpacked"
+            ) from error
+    return utf8_source(source) if source.format not in BINARY else source
+
+
+def with_table(source: Source) -> Source:
+    """The source of an Arrow file with its table, memory-mapped: a stream, or the file form (Feather)."""
+    assert source.path is not None
+    try:
+        return replace(source, table=memory_mapped(source.path))
+    except pyarrow.ArrowException as error:
+        raise TaskError(
+            f"{source.name} is not a readable Arrow file ({quoted(error)}); write it again, or use Parquet"
+        ) from error
+
+
+def utf8_source(source: Source) -> Source:
+    with source.open() as stream:
+        encoding = encoding_of(stream.read(4))
+    if encoding is None:
+        return source
+    try:
+        if source.path is None:
+            return replace(source, content=source.content.decode(encoding).encode())
+        return temporary(source, recoded(source.path, encoding))
+    except UnicodeError as error:
+        raise TaskError(
+            f"{source.name} begins like {encoding.upper()} text, but is not ({quoted(error)}); "
+            f"save it as UTF-8"
+        ) from error
+
+
+def temporary(source: Source, path: Path) -> Source:
+    """The source with its content in a temporary file, which is deleted with it."""
+    plain = replace(source, path=path)
+    weakref.finalize(plain, path.unlink, missing_ok=True)
+    return plain
 
 
 def source_of_stream(stream: Stream) -> Source:
     content = stream.read()
     first = content.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    return Source("standard input", "json" if first in (b"{", b"[") else "csv", None, content)
+    format = "json" if first in (b"{", b"[") else "csv"
+    return Source("standard input", format, None, content, title="standard input")
 
 
 def check_text(source: Source) -> None:

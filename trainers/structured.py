@@ -1,10 +1,11 @@
-"""JSON lines, JSON lists and Parquet: their columns as Python values."""
+"""JSON lines, JSON lists, Parquet and Arrow: blocks of their columns, and the class names kept with them."""
 
 from __future__ import annotations
 
+import itertools
 import json
 from codecs import BOM_UTF8 as BOM
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.parquet
 from trainers.source import Source, TaskError, quoted
 
 SNIFFED_BYTES = 1 << 16
+BLOCK_ROWS = 10_000
 
 
 def objects(source: Source) -> Iterator[dict[str, Any]]:
@@ -61,32 +63,89 @@ def parsed(source: Source, text: str, line: int) -> Any:
     )
 
 
-def read_objects(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in wanted}
-    for item in objects(source):
-        for name, column in columns.items():
-            column.append(item.get(name))
-    return columns
+def read_objects(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Blocks of the wanted keys as Python values; None where an object lacks one."""
+    found = objects(source)
+    while block := list(itertools.islice(found, BLOCK_ROWS)):
+        yield {name: [item.get(name) for item in block] for name in wanted}
 
 
 def parquet(source: Source) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(source.path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise TaskError(not_parquet(source, error)) from error
+        raise TaskError(unreadable(source, error)) from error
 
 
-def read_parquet(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
-    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+def read_parquet(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
     with parquet(source) as file:
+        names = class_names(file.schema_arrow)
         try:
-            for batch in file.iter_batches(columns=list(wanted)):
-                for name, column in columns.items():
-                    column.extend(batch.column(name).to_pylist())
+            for batch in file.iter_batches(columns=list(wanted), batch_size=BLOCK_ROWS):
+                yield block_of(batch, wanted, names)
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise TaskError(not_parquet(source, error)) from error
-    return columns
+            raise TaskError(unreadable(source, error)) from error
 
 
-def not_parquet(source: Source, error: Exception) -> str:
-    return f"{source.name} is not a readable Parquet file ({quoted(error)}); write it again, or use JSONL"
+def read_table(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    assert source.table is not None
+    names = class_names(source.table.schema)
+    for batch in source.table.select(list(wanted)).to_batches(max_chunksize=BLOCK_ROWS):
+        try:
+            batch.validate(full=True)  # an offset that is wrong would read foreign memory
+            yield block_of(batch, wanted, names)
+        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
+            raise TaskError(unreadable(source, error)) from error
+
+
+def block_of(
+    batch: pyarrow.RecordBatch, wanted: Sequence[str], names: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """The columns of a batch, with the names of the classes in place of their numbers."""
+    return {
+        name: named(batch.column(name), names[name]) if name in names else batch.column(name)
+        for name in wanted
+    }
+
+
+def named(values: pyarrow.Array, names: Sequence[str]) -> list[Any]:
+    """Numbers of classes, or lists of them, as names; -1 marks a row without a label."""
+
+    def name(number: Any) -> Any:
+        if isinstance(number, list):
+            return [name(one) for one in number]
+        if not isinstance(number, int) or number >= len(names):
+            return number
+        return None if number < 0 else names[number]
+
+    return [name(number) for number in values.to_pylist()]
+
+
+def class_names(schema: pyarrow.Schema) -> dict[str, list[str]]:
+    """Column -> the names of its `ClassLabel` classes, which `datasets` keeps beside an Arrow schema."""
+    kept = (schema.metadata or {}).get(b"huggingface")
+    try:
+        features = {} if kept is None else json.loads(kept)["info"]["features"]
+        found = {column: listed_feature(feature) for column, feature in features.items()}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}  # another library's words under the same key
+    return {
+        column: feature["names"]
+        for column, feature in found.items()
+        if feature.get("_type") == "ClassLabel" and feature.get("names")
+    }
+
+
+def listed_feature(feature: Any) -> dict[str, Any]:
+    """The feature itself, or that of a list's items, in the ways in which versions of `datasets` say it."""
+    if isinstance(feature, list):
+        feature = feature[0]
+    inner: dict[str, Any] = feature.get("feature")
+    own: dict[str, Any] = feature
+    return inner if own.get("_type") in ("Sequence", "List", "LargeList") and inner else own
+
+
+def unreadable(source: Source, error: Exception) -> str:
+    if source.format == "parquet":
+        return f"{source.name} is not a readable Parquet file ({quoted(error)}); write it again, or use JSONL"
+    return f"{source.name} is not a readable table ({quoted(error)}); write it again, or use Parquet"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from trainers.columns import KINDS, Columns, choose_columns
-from trainers.labels import MAX_LABELS, label_indices, label_names
-from trainers.metrics import METRICS
-from trainers.reading import Texts, columns_of, labels_of, read_columns, texts_of
-from trainers.source import Source, TaskError, listed, open_source, quoted, shown
-from trainers.splits import Split, content_hash, make_splits
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers.columns import choose_columns
+from trainers.detection import kind_by_values, metric_for, separator_of
+from trainers.forms import Given, open_one, open_splits
+from trainers.kinds import KINDS
+from trainers.labels import MAX_LABELS
+from trainers.metrics import metrics_of, outcomes
+from trainers.reading import columns_of, declared_labels, list_columns
+from trainers.table_rows import as_splits, has_labels, read_table_of, rows_of
+from trainers.source import TaskError
+from trainers.splits import Making, Split, content_hash, make_splits
 
 __all__ = ["KINDS", "MAX_LABELS", "Split", "Task", "TaskError", "read_task"]
 
@@ -24,12 +30,16 @@ class Task:
     name: str
     """Stem of the training file."""
     kind: str
+    """One of `KINDS`."""
     text: str
-    """Column of the text."""
+    """Column of the text, or of the words."""
     text_pair: str | None
     label: str
     labels: tuple[str, ...]
-    """Sorted; as numbers where all are numbers."""
+    """As they are declared with the data (ClassLabel), else sorted, as numbers where all are numbers.
+
+    For several labels in a row and for tags those of all splits, else of training. Empty for regression.
+    """
     metric: str
     train: Split
     validation: Split
@@ -38,6 +48,22 @@ class Task:
     """Split -> how it came about."""
     data_hash: str
     """SHA-256 of what is trained and scored; the same for the same content in any format or file name."""
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a head gives for a row, or for a word: one for each label; 1 for regression."""
+        return len(self.labels) or 1
+
+    def metrics(self, split: Split, logits: NDArray[np.floating[Any]]) -> dict[str, float]:
+        """The metrics of one candidate's logits on a split, the task's own among them, and "loss"."""
+        return metrics_of(logits, split.labels, metric=self.metric, **self._form(split))
+
+    def outcomes(self, split: Split, logits: NDArray[np.floating[Any]]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Predictions [candidates, rows, ...] and labels [rows, ...] of which `score` takes the metric."""
+        return outcomes(self.metric, logits, split.labels, **self._form(split))
+
+    def _form(self, split: Split) -> dict[str, Any]:
+        return {"kind": self.kind, "names": self.labels, "offsets": split.offsets}
 
     def summary(self) -> dict[str, Any]:
         """What a study keeps of the task, as JSON values."""
@@ -55,9 +81,9 @@ class Task:
 
 
 def read_task(
-    train: Path,
-    validation: Path | None = None,
-    test: Path | None = None,
+    train: Given,
+    validation: Given | None = None,
+    test: Given | None = None,
     *,
     text: str | None = None,
     text_pair: str | None = None,
@@ -67,59 +93,72 @@ def read_task(
     train_rows: int | None = None,
     seed: int = 0,
 ) -> Task:
-    """The task in the files; a split that is not given is made from the training file.
+    """The task in what is given, in any of the forms of `trainers.forms`.
 
-    `train_rows` draws that many rows of it; the next rows, at most 1,000, then are the validation split.
+    A dataset of several splits gives all of them. A split that is not given, or that has no labels though it
+    comes with the others, is made from the training rows. `train_rows` draws that many rows of these; the
+    next rows, at most 1,000, then are the validation split. `metric` is one of `METRICS_OF` the kind, or
+    f1:LABEL.
 
     Raises:
         TaskError: if the data or an argument cannot be used; the message says what to do.
     """
-    check_arguments(metric, train_rows, seed)
-    source = open_source(train)
-    names = columns_of(source)
-    columns = choose_columns(source.name, names, text=text, text_pair=text_pair, label=label, kind=kind)
-    texts, pairs, found = read_rows(source, columns)
-    labels = label_names(source.name, columns.label, found, numbers_are_classes=kind is not None)
-    splits = {"train": Split(texts, pairs, label_indices(source.name, found, labels))}
-    for name, path in (("validation", validation), ("test", test)):
-        if path is not None:
-            splits[name] = read_split(open_source(path), columns, labels)
+    check_arguments(train_rows, seed)
+    sources = open_splits(train)
+    together = sources.keys() - {"train"}
+    for name, given in (("validation", validation), ("test", test)):
+        if given is not None:
+            sources[name] = open_one(given, name)
+            together -= {name}
+    first = sources["train"]
+    names = columns_of(first)
+    columns = choose_columns(
+        first.name,
+        names,
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        kind=kind,
+        lists=list_columns(first, names),
+    )
+    tables = {name: read_table_of(source, columns) for name, source in sources.items()}
+    unlabelled = {name for name in together if not has_labels(tables[name], columns)}
+    separator = separator_of(columns, tables["train"][columns.label])
+    if separator is not None and kind is None:
+        columns = replace(columns, kind="multi-label")
+    rows = {
+        name: rows_of(source, columns, tables[name], separator)
+        for name, source in sources.items()
+        if name not in unlabelled
+    }
+    declared = declared_labels(first, columns.label)
+    found = kind or kind_by_values(columns, rows["train"].labels, declared)
+    splits, labels = as_splits(found, rows, declared)
+    chosen = metric_for(found, labels, metric)
     origin = dict.fromkeys(splits, "given")
-    make_splits(splits, origin, shown(train.name), labels, train_rows, seed)
+    make_splits(
+        splits, origin, Making(file=first.title, kind=found, labels=labels, train_rows=train_rows, seed=seed)
+    )
+    for name in unlabelled:
+        origin[name] += f" (the {name} split that came with {first.title} has no labels)"
     return Task(
-        name=shown(train.stem),
-        kind=columns.kind,
+        name=first.stem,
+        kind=found,
         text=columns.text,
         text_pair=columns.text_pair,
         label=columns.label,
         labels=labels,
-        metric=metric or "accuracy",
+        metric=chosen,
         **splits,
         origin=origin,
-        data_hash=content_hash(columns.kind, labels, splits),
+        data_hash=content_hash(found, labels, splits),
     )
 
 
-def check_arguments(metric: str | None, train_rows: int | None, seed: int) -> None:
-    if metric is not None and metric not in METRICS:
-        raise TaskError(f"the metric {quoted(metric)} is unknown; choose --metric from {listed(METRICS)}")
+def check_arguments(train_rows: int | None, seed: int) -> None:
     if train_rows is not None and train_rows < 1:
         raise TaskError(
             f"--train-rows is {train_rows}; give at least one row for each label, or leave it out"
         )
     if seed < 0:
         raise TaskError(f"--seed is {seed}; give a whole number from 0 up")
-
-
-def read_split(source: Source, columns: Columns, labels: Sequence[str]) -> Split:
-    texts, pairs, found = read_rows(source, columns)
-    return Split(texts, pairs, label_indices(source.name, found, labels))
-
-
-def read_rows(source: Source, columns: Columns) -> tuple[Texts, Texts | None, list[str]]:
-    """The texts, second texts and labels of a file."""
-    values = read_columns(source, columns.names())
-    texts = tuple(texts_of(source, columns.text, values[columns.text]))
-    pair = columns.text_pair
-    pairs = None if pair is None else tuple(texts_of(source, pair, values[pair]))
-    return texts, pairs, labels_of(source, columns.label, values[columns.label])

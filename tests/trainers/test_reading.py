@@ -100,7 +100,10 @@ def test_any_quoted_text_survives_a_csv(cells: list[tuple[str, str]], tmp_path: 
 
 
 @given(
-    content=st.binary(max_size=200), ending=st.sampled_from([".csv", ".tsv", ".jsonl", ".json", ".parquet"])
+    content=st.binary(max_size=200),
+    ending=st.sampled_from(
+        [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".csv.gz", ".jsonl.zst"]
+    ),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 def test_any_bytes_give_rows_or_one_line_of_advice(content: bytes, ending: str, tmp_path: Path) -> None:
@@ -118,10 +121,16 @@ MALFORMED: dict[str, tuple[str, bytes, str, str]] = {
     "blank": ("t.jsonl", b" \n\n", "is empty", "one example in each row"),
     "header only": ("t.csv", b"text,label\n", "has no rows", "one example in each row"),
     "latin-1": ("t.csv", b"text,label\na,x\ncaf\xe9,y\n", "line 3 holds the byte 0xe9", "iconv -t utf-8"),
-    "utf-16": (
+    "utf-16 without its mark": (
         "t.csv",
-        "text,label\na,b\n".encode("utf-16"),
-        "line 1 holds the byte 0xff",
+        "text,label\na,b\n".encode("utf-16-le"),
+        "line 1 holds the byte 0x00",
+        "save it as UTF-8",
+    ),
+    "half of utf-16": (
+        "t.csv",
+        "text,label\na,b\n".encode("utf-16")[:-1],
+        "begins like UTF-16 text, but is not",
         "save it as UTF-8",
     ),
     "cut character": ("t.jsonl", b'{"text": "\xc3', "line 1 holds the byte 0xc3", "save it as UTF-8"),
@@ -149,7 +158,18 @@ MALFORMED: dict[str, tuple[str, bytes, str, str]] = {
         "row 1 of column 'text'",
         "write the whole one",
     ),
-    "labels in a list": ("t.jsonl", b'{"text": "a", "label": ["x"]}', "holds a list", "another column"),
+    "labels of a pair in a list": (
+        "t.jsonl",
+        b'{"text1": "a", "text2": "b", "label": ["x"]}',
+        "holds a list",
+        "another column",
+    ),
+    "list with a gap": (
+        "t.jsonl",
+        b'{"text": "a", "label": ["x", null]}',
+        "item 2 is missing",
+        "leave it out",
+    ),
     "missing key": ("t.jsonl", b'{"text": "a", "label": "x"}\n{"text": "b"}', "no label in 1 of 2", "drop"),
     "null text": ("t.jsonl", b'{"text": null, "label": "x"}', "no text in 1 of 1", "drop"),
     "NaN label": ("t.jsonl", b'{"text": "a", "label": NaN}', "no label in 1 of 1", "drop"),
@@ -160,11 +180,13 @@ MALFORMED: dict[str, tuple[str, bytes, str, str]] = {
     "unknown columns": ("t.csv", b"a,b,c\n1,2,3\n", "cannot tell the columns", "--text"),
     "one class": ("t.csv", b"text,label\na,x\nb,x\n", "one label only ('x')", "--label"),
     "ids as labels": ("t.csv", b"text,label\na,1\nb,2\nc,3\n", "3 different labels in 3 rows", "--label"),
-    "numbers": (
-        "t.csv",
-        b"text,label\na,1.5\nb,2\nc,2\n",
-        "fractions such as '1.5'",
-        "--task classification",
+    "numbers as ids": ("t.csv", b"text,label\na,1\nb,2\nc,3\n", "Is it an id", "--task regression"),
+    "one number": ("t.csv", b"text,label\na,0.5\nb,0.5\n", "one number only ('0.5')", "--label"),
+    "words without tags": (
+        "t.jsonl",
+        b'{"tokens": ["a", "b"], "tags": ["x", "y"]}\n{"tokens": ["a", "b"], "tags": ["x"]}',
+        "row 2 of",
+        "each word needs one tag",
     ),
     "rare label": ("t.csv", b"text,label\na,x\nb,x\nc,y\n", "single row", "--test"),
     "one text": ("t.csv", b"text,label\n" + b"a,x\na,y\n" * 5, "no test split can be made", "pass --test"),
