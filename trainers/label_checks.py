@@ -17,6 +17,8 @@ FEWEST_PER_CLASS = 2
 """Training rows for each class on average below which nothing can be learned."""
 FEW_PER_CLASS = 8
 """Below this a class is rare: few-shot studies train on 8 to 16 rows for each class."""
+FEWEST_SCORED = 5
+"""Validation or test rows below which a score says nothing."""
 FEW_SCORED = 30
 """Validation or test rows below which one row moves the score by more than 0.03."""
 FEWEST_NUMBERS = 10
@@ -172,7 +174,7 @@ def few_rows(rows: Rows) -> Iterator[Finding]:
         if len(split) < FEW_SCORED:
             yield Finding(
                 check="too few rows",
-                severity="warning",
+                severity="error" if len(split) < FEWEST_SCORED else "warning",
                 what=f"{name} has {counted(len(split), 'row')}, so one row moves its score by "
                 f"{1 / len(split):.2f}",
                 count=len(split),

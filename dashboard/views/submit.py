@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard.findings import has_error, show_findings
 from dashboard.form import ask_columns, ask_files, ask_search
 from dashboard.studies import load, service, waits_for_a_worker
 from dashboard.submission import Understood, data_files, preview, queue, understand
@@ -42,9 +43,18 @@ def show_understood(found: Understood) -> None:
     )
 
 
-def start(uploads: dict[str, Upload], spec: StudySpec, name: str) -> None:
+def allowed(found: Understood) -> bool:
+    """What the checks found, and whether the search may start."""
+    st.subheader("Data checks")
+    show_findings(found.findings)
+    return not has_error(found.findings) or st.checkbox(
+        "Start although the checks found an error", key="force", help="On the command line: --force"
+    )
+
+
+def start(uploads: dict[str, Upload], spec: StudySpec, name: str, force: bool) -> None:
     try:
-        st.session_state["submitted"] = queue(service(), uploads, spec, name.strip() or None)
+        st.session_state["submitted"] = queue(service(), uploads, spec, name.strip() or None, force=force)
     except USER_ERRORS as error:
         st.error(plain(error))
 
@@ -97,11 +107,12 @@ if columns and asked_search["backbone"]:
     with understanding:
         try:
             spec = StudySpec(**{**data_files(uploads), **asked_columns, **asked_search})
-            show_understood(understand(file_ids, uploads, spec))
-            ready = True
+            understood = understand(file_ids, uploads, spec)
+            show_understood(understood)
+            ready = allowed(understood)
         except USER_ERRORS as error:
             st.error(plain(error))
 if st.button("Start search", type="primary", key="start", disabled=not ready):
-    start(uploads, spec, study_name)
+    start(uploads, spec, study_name, force=bool(st.session_state.get("force")))
 if "submitted" in st.session_state:
     show_queued(st.session_state["submitted"])
