@@ -24,6 +24,7 @@ from rich.console import Console  # noqa: E402
 from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
+    from selector.checking import Checked
     from storage.records import Study
 
 app = typer.Typer(
@@ -87,7 +88,6 @@ def search(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    from selector.checking import line
     from selector.data import DataFiles
     from selector.service import Service, check_request
     from selector.study import DataFile, StudySpec
@@ -112,16 +112,17 @@ def search(
     )
     checked = check_request(given, spec, force=force)
     service = Service(database)
-    for finding in checked.findings:
-        err.print(line(finding), soft_wrap=True)
     if context.info_name == "submit":
-        _tell_queued(service.submit(given, spec, checked, name=name), as_json)
+        study = service.submit(given, spec, checked, name=name)
+        _tell_findings(checked)
+        _tell_queued(study, as_json)
         return
     from selector.progress import show_progress
     from selector.worker import kept_alive, worker_name
 
     worker = worker_name()
     study = service.submit(given, spec, checked, name=name, worker=worker)
+    _tell_findings(checked)
     with kept_alive(service.database, study.id, worker), show_progress(service.database, study.id, err):
         study = service.run(study.id, checked.task, worker=worker)
     _print_study(study, database, as_json)
@@ -346,6 +347,13 @@ def _seconds(text: str) -> float:
         _refuse(f"budget {text!r} is no duration; write for example 90s, 20m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _tell_findings(checked: Checked) -> None:
+    from selector.checking import line
+
+    for finding in checked.findings:
+        err.print(line(finding), soft_wrap=True)
 
 
 def _tell_queued(study: Study, as_json: bool) -> None:

@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 MOST_EXAMPLES = 3
 
 Integers = NDArray[np.int64]
-Answer = tuple[float, ...]
+Answer = tuple[int | float, ...]
 """What a row is labelled with: its class, its classes (multi-label), one for each word, or its number."""
 
 
