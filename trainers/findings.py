@@ -51,8 +51,10 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """Tokens of each row, special tokens included, in the order of `Rows`; none is cut."""
+    """Tokens of rows, special tokens included; none is cut."""
 
+    rows: Integers
+    """Which rows, in the order of `Rows`: of a large dataset a sample."""
     tokens: Integers
     limit: int
     """Tokens that the backbone reads."""

@@ -83,11 +83,12 @@ def cut_texts(rows: Rows) -> Iterator[Finding]:
     """Texts with more tokens than the backbone reads."""
     if rows.lengths is None:
         return
-    tokens, limit = rows.lengths.tokens, rows.lengths.limit
-    long = np.flatnonzero(tokens > limit)
+    tokens = rows.lengths.tokens
+    long = np.flatnonzero(tokens > rows.lengths.limit)
     if len(long):
         share = len(long) / len(tokens)
         longest = long[np.argsort(-tokens[long], kind="stable")][:MOST_EXAMPLES]
+        examples = zip(rows.lengths.rows[longest], tokens[longest], strict=True)
         yield Finding(
             check="truncation",
             severity="warning" if share >= NOTABLE_CUT else "advice",
@@ -95,7 +96,7 @@ def cut_texts(rows: Rows) -> Iterator[Finding]:
             f"{rows.lengths.summary()}",
             count=len(long),
             share=share,
-            examples=tuple(f"{quoted(rows.texts[row])} ({tokens[row]:,} tokens)" for row in longest),
+            examples=tuple(f"{quoted(rows.texts[row])} ({count:,} tokens)" for row, count in examples),
             advice="see that what decides stands at the beginning, shorten the texts, or choose a --backbone "
             "that reads more",
         )
