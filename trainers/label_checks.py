@@ -55,7 +55,9 @@ def typo(rows: Rows, groups: Sequence[Sequence[int]], severity: str, how: str) -
         count=concerned,
         share=concerned / len(labels),
         examples=tuple(
-            " and ".join(f"{quoted(labels[i])} ({counted(counts[i], 'row')})" for i in group[:MOST_EXAMPLES])
+            " and ".join(
+                f"{quoted(labels[i])} ({counted(int(counts[i]), 'row')})" for i in group[:MOST_EXAMPLES]
+            )
             for group in groups[:MOST_EXAMPLES]
         ),
         advice="write one label in one way, or it is learned and scored as two",
@@ -111,7 +113,7 @@ def balance(rows: Rows) -> Iterator[Finding]:
             count=int(counts[largest]),
             share=float(share),
             examples=tuple(
-                f"{quoted(labels[i])} ({counted(counts[i], 'row')})"
+                f"{quoted(labels[i])} ({counted(int(counts[i]), 'row')})"
                 for i in dict.fromkeys((largest, smallest))
             ),
             advice=f"always answering {quoted(labels[largest])} is right that often; {advice}"
@@ -149,7 +151,7 @@ def classes(
         count=len(found),
         share=len(found) / len(labels),
         examples=tuple(
-            f"{quoted(labels[i])} ({counted(counts[i], 'training row')})" for i in found[:MOST_EXAMPLES]
+            f"{quoted(labels[i])} ({counted(int(counts[i]), 'training row')})" for i in found[:MOST_EXAMPLES]
         ),
         advice=advice,
     )
