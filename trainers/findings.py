@@ -110,31 +110,28 @@ class Rows:
     def answers(self) -> list[Answer]:
         return [answer for split in self.splits for answer in answers(split)]
 
-    @cached_property
+    @property
     def has_classes(self) -> bool:
         """Whether the labels are classes, not numbers to predict."""
-        return np.asarray(self.task.train.labels).dtype.kind != "f"
+        labels: Any = self.task.train.labels
+        return bool(labels.ndim == 2 or labels.dtype.kind != "f")
 
-    @cached_property
-    def has_one_class(self) -> bool:
-        """Whether each row has exactly one class."""
-        labels = self.task.train.labels
-        return (
-            self.has_classes
-            and isinstance(labels, np.ndarray)
-            and labels.ndim == 1
-            and labels.dtype != object
-        )
-
-    @cached_property
+    @property
     def has_word_labels(self) -> bool:
         """Whether each word has a label, not each row."""
         return not isinstance(self.task.train.texts[0], str)
 
+    @property
+    def has_one_class(self) -> bool:
+        """Whether each row has exactly one class."""
+        return self.has_classes and not self.has_word_labels and self.task.train.labels.ndim == 1
+
     @cached_property
     def class_counts(self) -> Integers:
-        """Rows in which each class occurs: [splits, classes]."""
+        """Rows in which each class occurs: [splits, classes]; where numbers are predicted there is none."""
         counts = np.zeros((len(SPLITS), len(self.task.labels)), dtype=np.int64)
+        if not self.has_classes:
+            return counts
         for split, answer in zip(self.split.tolist(), self.answers, strict=True):
             for label in set(answer):
                 counts[split, int(label)] += 1
@@ -145,19 +142,25 @@ Check = Callable[[Rows], Iterable[Finding]]
 
 
 def answers(split: Split) -> list[Answer]:
-    """What each row is labelled with, whatever the kind of the task."""
+    """What each row is labelled with.
+
+    Labels are [rows], [rows, classes] with 1 for each class of a row, or [words] with offsets of the rows.
+    """
     labels: Any = split.labels
-    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+    offsets = getattr(split, "offsets", None)
+    if offsets is not None:
+        return [tuple(part.tolist()) for part in np.split(labels, offsets[1:-1])]
+    if labels.ndim == 2:
         return [tuple(np.flatnonzero(row).tolist()) for row in labels]
-    if isinstance(labels, np.ndarray) and labels.dtype != object:
-        return [(label,) for label in labels.tolist()]
-    return [tuple(tags) for tags in labels]
+    return [(label,) for label in labels.tolist()]
 
 
 def label_text(rows: Rows, answer: Answer) -> str:
     """An answer as a message shows it."""
     if not rows.has_classes:
         return f"{answer[0]:g}"
+    if not answer:
+        return "without a label"
     names = [rows.task.labels[int(label)] for label in answer[:3]]
     return quoted(", ".join(names) + (", …" if len(answer) > 3 else ""))
 
