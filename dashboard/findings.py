@@ -49,6 +49,6 @@ def words(finding: Mapping[str, Any]) -> str:
     """A finding in markdown: what, examples, what to do."""
     examples = "".join(f"\n- {plain(example)}" for example in finding["examples"])
     return (
-        f"**{plain(finding['check'])}**: {plain(finding['what'])}.\n{examples}\n\n"
+        f"**{plain(finding['check'].capitalize())}**: {plain(finding['what'])}.\n{examples}\n\n"
         f"To do: {plain(finding['advice'])}."
     )

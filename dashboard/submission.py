@@ -56,10 +56,13 @@ def understand(file_ids: tuple[str, ...], _uploads: Uploads, spec: StudySpec) ->
     return Understood(task.summary(), counts, [finding.to_json() for finding in checked.findings])
 
 
-def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None, *, force: bool) -> str:
-    """Check once more, store and queue; returns the study's name. Raises one of USER_ERRORS."""
+def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None) -> str:
+    """Check once more, store and queue; returns the study's name. Raises one of USER_ERRORS.
+
+    An error that the checks find does not stop it: the page has shown it, and asked.
+    """
     with written(**uploads) as files:
-        checked = check_request(files, spec, force=force)
+        checked = check_request(files, spec, force=True)
         return service.submit(files, spec, checked, name=name).name
 
 

@@ -43,18 +43,20 @@ def show_understood(found: Understood) -> None:
     )
 
 
-def allowed(found: Understood) -> bool:
+def allowed(found: Understood, file_ids: tuple[str, ...]) -> bool:
     """What the checks found, and whether the search may start."""
     st.subheader("Data checks")
     show_findings(found.findings)
     return not has_error(found.findings) or st.checkbox(
-        "Start although the checks found an error", key="force", help="On the command line: --force"
+        "Start although the checks found an error",
+        key=f"force {' '.join(file_ids)}",  # other files are another question
+        help="On the command line: --force",
     )
 
 
-def start(uploads: dict[str, Upload], spec: StudySpec, name: str, force: bool) -> None:
+def start(uploads: dict[str, Upload], spec: StudySpec, name: str) -> None:
     try:
-        st.session_state["submitted"] = queue(service(), uploads, spec, name.strip() or None, force=force)
+        st.session_state["submitted"] = queue(service(), uploads, spec, name.strip() or None)
     except USER_ERRORS as error:
         st.error(plain(error))
 
@@ -109,10 +111,10 @@ if columns and asked_search["backbone"]:
             spec = StudySpec(**{**data_files(uploads), **asked_columns, **asked_search})
             understood = understand(file_ids, uploads, spec)
             show_understood(understood)
-            ready = allowed(understood)
+            ready = allowed(understood, file_ids)
         except USER_ERRORS as error:
             st.error(plain(error))
 if st.button("Start search", type="primary", key="start", disabled=not ready):
-    start(uploads, spec, study_name, force=bool(st.session_state.get("force")))
+    start(uploads, spec, study_name)
 if "submitted" in st.session_state:
     show_queued(st.session_state["submitted"])

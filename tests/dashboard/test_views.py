@@ -177,9 +177,9 @@ def test_data_with_an_error_starts_only_when_that_is_insisted_on(
     page.text_input(key="backbone").set_value(str(tiny_folder))
     page.run()
     assert not page.exception
-    assert "too few rows**: validation has 1 row," in texts(page)
+    assert "Too few rows**: validation has 1 row," in texts(page)
     assert page.button(key="start").disabled
-    page.checkbox(key="force").check().run()
+    page.checkbox[0].check().run()
     page.button(key="start").click().run()
     assert not page.exception, texts(page)
     (queued,) = database.studies()
