@@ -25,6 +25,8 @@ class Understood:
     """The task's summary: kind, metric, columns, labels, rows, origin."""
     counts: dict[str, dict[str, int]]
     """Split -> label -> rows."""
+    findings: list[dict[str, Any]]
+    """What the checks found, the worst first."""
 
 
 @st.cache_data(ttl=60, max_entries=16, show_spinner=False)
@@ -42,22 +44,26 @@ def preview(file_id: str, _upload: Upload) -> dict[str, list[str]]:
 
 @st.cache_data(ttl=600, max_entries=8, show_spinner="Checking the data")
 def understand(file_ids: tuple[str, ...], _uploads: Uploads, spec: StudySpec) -> Understood:
-    """Read and check a request; raises one of USER_ERRORS."""
+    """Read and check a request, whatever the checks find; raises one of USER_ERRORS."""
     with written(**_uploads) as files:
-        task = check_request(files, spec)
+        checked = check_request(files, spec, force=True)
+    task = checked.task
     splits = {"train": task.train, "validation": task.validation, "test": task.test}
     counts = {
         split: {label: int((rows.labels == i).sum()) for i, label in enumerate(task.labels)}
         for split, rows in splits.items()
     }
-    return Understood(task.summary(), counts)
+    return Understood(task.summary(), counts, [finding.to_json() for finding in checked.findings])
 
 
 def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None) -> str:
-    """Check once more, store and queue; returns the study's name. Raises one of USER_ERRORS."""
+    """Check once more, store and queue; returns the study's name. Raises one of USER_ERRORS.
+
+    An error that the checks find does not stop it: the page has shown it, and asked.
+    """
     with written(**uploads) as files:
-        task = check_request(files, spec)
-        return service.submit(files, spec, task, name=name).name
+        checked = check_request(files, spec, force=True)
+        return service.submit(files, spec, checked, name=name).name
 
 
 def data_files(uploads: Uploads) -> dict[str, DataFile]:

@@ -24,6 +24,7 @@ from rich.console import Console  # noqa: E402
 from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
+    from selector.checking import Checked
     from storage.records import Study
     from trainers.pruning import Pruned
 
@@ -46,6 +47,15 @@ Train = Annotated[
         show_default=False,
     ),
 ]
+Validation = Annotated[Path | None, typer.Option(help="Validation rows; made from TRAIN if not given.")]
+Test = Annotated[Path | None, typer.Option(help="Test rows; made from TRAIN if not given.")]
+Text = Annotated[str | None, typer.Option(help="Column with the text; found by its name if not given.")]
+TextPair = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
+Label = Annotated[str | None, typer.Option(help="Column with the label; found by its name if not given.")]
+TaskKind = Annotated[str | None, typer.Option(help="classification or pair-classification.")]
+Metric = Annotated[str | None, typer.Option(help="accuracy, macro_f1, weighted_f1 or matthews.")]
+Backbone = Annotated[str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")]
+TrainRows = Annotated[int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
 Json = Annotated[
@@ -57,32 +67,23 @@ DATABASE = DEFAULT_DATABASE
 def search(
     context: typer.Context,
     train: Train,
-    validation: Annotated[
-        Path | None, typer.Option(help="Validation rows; made from TRAIN if not given.")
-    ] = None,
-    test: Annotated[Path | None, typer.Option(help="Test rows; made from TRAIN if not given.")] = None,
-    text: Annotated[
-        str | None, typer.Option(help="Column with the text; found by its name if not given.")
-    ] = None,
-    text_pair: Annotated[str | None, typer.Option(help="Column with the second text of a pair.")] = None,
-    label: Annotated[
-        str | None, typer.Option(help="Column with the label; found by its name if not given.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="classification or pair-classification.")] = None,
-    metric: Annotated[str | None, typer.Option(help="accuracy, macro_f1, weighted_f1 or matthews.")] = None,
-    backbone: Annotated[
-        str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")
-    ] = None,
+    validation: Validation = None,
+    test: Test = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    task: TaskKind = None,
+    metric: Metric = None,
+    backbone: Backbone = None,
     methods: Annotated[
-        str | None, typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones.")
+        str | None,
+        typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones."),
     ] = None,
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
-    train_rows: Annotated[
-        int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)
-    ] = None,
+    train_rows: TrainRows = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
     dtype: Annotated[
         Literal["auto", "fp32", "bf16", "8bit", "4bit"],
@@ -93,6 +94,9 @@ def search(
     ] = "ray",
     database: Database = DATABASE,
     name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Run even where the checks find an error in the data.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     from selector.data import DataFiles
@@ -118,25 +122,75 @@ def search(
         dtype=dtype,
         runner=runner,
     )
-    checked = check_request(given, spec)
+    checked = check_request(given, spec, force=force)
     for reason in space_for(spec)[1]:
         err.print(reason, soft_wrap=True)
     service = Service(database)
     if context.info_name == "submit":
-        _tell_queued(service.submit(given, spec, checked, name=name), as_json)
+        study = service.submit(given, spec, checked, name=name)
+        _tell_findings(checked)
+        _tell_queued(study, as_json)
         return
     from selector.progress import show_progress
     from selector.worker import kept_alive, worker_name
 
     worker = worker_name()
     study = service.submit(given, spec, checked, name=name, worker=worker)
+    _tell_findings(checked)
     with kept_alive(service.database, study.id, worker), show_progress(service.database, study.id, err):
-        study = service.run(study.id, checked, worker=worker)
+        study = service.run(study.id, checked.task, worker=worker)
     _print_study(study, database, as_json)
 
 
 app.command("search", help="Search the methods on a dataset, recommend one, and export it.")(search)
 app.command("submit", help="Queue a search for `peltier work`.")(search)
+
+
+@app.command()
+def check(
+    train: Train,
+    validation: Validation = None,
+    test: Test = None,
+    text: Text = None,
+    text_pair: TextPair = None,
+    label: Label = None,
+    task: TaskKind = None,
+    metric: Metric = None,
+    backbone: Backbone = None,
+    train_rows: TrainRows = None,
+    seed: Annotated[int, typer.Option(help="Seed of the splits.", min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say what is wrong with a dataset; exit status 1 when a search would refuse it."""
+    from selector.checking import check_data, description, findings_table, tally
+    from selector.data import DataFiles, read
+    from selector.study import DataFile, StudySpec
+    from trainers.backbone import load
+
+    spec = StudySpec(
+        train=DataFile(name=train.name),
+        text=text,
+        text_pair=text_pair,
+        label=label,
+        task=task,
+        metric=metric,
+        backbone=_backbone(backbone),
+        train_rows=train_rows,
+        seed=seed,
+    )
+    given = DataFiles(train=train, validation=validation, test=test)
+    found = read(given, spec)  # a wrong file is told before a backbone is loaded
+    checked = check_data(found, train, load(spec.backbone, device="cpu"))
+    severities = [finding.severity for finding in checked.findings]
+    if as_json:
+        print(json.dumps(checked.summary(), ensure_ascii=False))
+    else:
+        out.print(description(checked), soft_wrap=True)
+        if checked.findings:
+            out.print(findings_table(checked.findings))
+        out.print(tally(severities))
+    if "error" in severities:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -317,6 +371,13 @@ def _seconds(text: str) -> float:
         _refuse(f"budget {text!r} is no duration; write for example 90s, 20m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _tell_findings(checked: Checked) -> None:
+    from selector.checking import line
+
+    for finding in checked.findings:
+        err.print(line(finding), soft_wrap=True)
 
 
 def _tell_queued(study: Study, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selector.budget import Clock
+from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
 from selector.jobs import Bench, Runner
@@ -36,8 +37,10 @@ FORMATS = ("native",)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def check_request(given: DataFiles, spec: StudySpec) -> Task:
+def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> Checked:
     """Everything that can be wrong with a request, found before anything is stored.
+
+    With `force` an error that the checks find in the data does not stop it.
 
     Raises:
         TaskError, BackboneError, RequestError: with a message for the user.
@@ -45,8 +48,11 @@ def check_request(given: DataFiles, spec: StudySpec) -> Task:
     task = read(given, spec)
     space_for(spec)
     # Broken weights are found now, not by the first worker.
-    load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
-    return task
+    backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
+    checked = check_data(task, given.train, backbone)
+    if not force:
+        stop_on_errors(checked, given.train.name)
+    return checked
 
 
 def space_for(spec: StudySpec) -> tuple[Space, list[str]]:
@@ -83,7 +89,7 @@ class Service:
         self,
         given: DataFiles,
         spec: StudySpec,
-        task: Task,
+        checked: Checked,
         *,
         name: str | None = None,
         worker: str | None = None,
@@ -95,7 +101,7 @@ class Service:
         """
         chosen = self._free_name(given.train.stem) if name is None else self._checked_name(name)
         spec = keep(self.files, given, spec)
-        return self.database.create_study(chosen, spec.to_json(), task.summary(), worker)
+        return self.database.create_study(chosen, spec.to_json(), checked.summary(), worker)
 
     def _checked_name(self, name: str) -> str:
         if not NAME.fullmatch(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard.charts import learning_curves
+from dashboard.findings import show_tally
 from dashboard.frames import curve_points, finished
 from dashboard.studies import choose, elapsed, facts, is_active, load, waits_for_a_worker
 from dashboard.words import duration, metric_name, plain, state_name
@@ -71,5 +72,7 @@ st.title("Progress")
 chosen = choose()
 first = load(chosen)
 st.caption(facts(first))
+if "findings" in first.task:  # a study of an earlier version was not checked
+    show_tally(first.task["findings"])
 active = is_active(first)
 st.fragment(show, run_every=REFRESH_SECONDS if active else None)(chosen, active)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard.findings import has_error, show_findings
 from dashboard.form import ask_columns, ask_files, ask_search
 from dashboard.studies import load, service, waits_for_a_worker
 from dashboard.submission import Understood, data_files, preview, queue, understand
@@ -39,6 +40,17 @@ def show_understood(found: Understood) -> None:
     counts = pd.DataFrame(found.counts).rename_axis("label").reset_index()
     st.dataframe(
         counts, hide_index=True, key="labels", width="content", height=min(38 + 35 * len(counts), 260)
+    )
+
+
+def allowed(found: Understood, file_ids: tuple[str, ...]) -> bool:
+    """What the checks found, and whether the search may start."""
+    st.subheader("Data checks")
+    show_findings(found.findings)
+    return not has_error(found.findings) or st.checkbox(
+        "Start although the checks found an error",
+        key=f"force {' '.join(file_ids)}",  # other files are another question
+        help="On the command line: --force",
     )
 
 
@@ -97,8 +109,9 @@ if columns and asked_search["backbone"]:
     with understanding:
         try:
             spec = StudySpec(**{**data_files(uploads), **asked_columns, **asked_search})
-            show_understood(understand(file_ids, uploads, spec))
-            ready = True
+            understood = understand(file_ids, uploads, spec)
+            show_understood(understood)
+            ready = allowed(understood, file_ids)
         except USER_ERRORS as error:
             st.error(plain(error))
 if st.button("Start search", type="primary", key="start", disabled=not ready):

@@ -205,6 +205,44 @@ def test_taken_name_is_told_and_nothing_is_queued_twice(
     assert len(database.studies()) == 1
 
 
+def test_data_with_an_error_starts_only_when_that_is_insisted_on(
+    database: Database, tiny_folder: Path
+) -> None:
+    page = opened("submit")
+    page.get("file_uploader")[0].upload("few.csv", b"".join(REVIEWS.splitlines(keepends=True)[:9]))
+    page.text_input(key="backbone").set_value(str(tiny_folder))
+    page.run()
+    assert not page.exception
+    assert "Too few rows**: validation has 1 row," in texts(page)
+    assert page.button(key="start").disabled
+    page.checkbox[0].check().run()
+    page.button(key="start").click().run()
+    assert not page.exception, texts(page)
+    (queued,) = database.studies()
+    assert queued.task["findings"][0]["severity"] == "error"
+    shown = opened("progress", queued.name)
+    assert not shown.exception
+    assert shown.expander[0].label.startswith("Data checks: 2 errors")
+
+
+def test_findings_come_first_on_the_page_of_a_study_and_are_plain_text(stored: Callable[..., Study]) -> None:
+    finding = {
+        "check": "label typos",
+        "severity": "warning",
+        "what": "2 of 9 labels differ by case",
+        "count": 2,
+        "share": 0.2,
+        "examples": ["'[no](http://example.invalid)' (3 rows)"],
+        "advice": "write one label in one way",
+    }
+    study = stored()
+    checked = stored(name="checked", task={**study.task, "findings": [finding]}, export=False)
+    page = opened("progress", checked.name)
+    assert page.expander[0].label == "Data checks: 0 errors, 1 warning, 0 pieces of advice"
+    assert r"\[no\]\(http\://example.invalid\)" in page.warning[0].value
+    assert not opened("progress", study.name).expander  # stored by a version that did not check
+
+
 @pytest.mark.usefixtures("database")
 def test_missing_backbone_is_one_line() -> None:
     page = opened("submit")

@@ -18,7 +18,19 @@ SEARCH = (
     "search rows.csv --backbone bert --methods lora,adapter --trials 6 --epochs 4 --seeds 2 --runner local "
     "--json"
 ).split()
-COMMANDS = ("search", "submit", "demo", "work", "studies", "show", "export", "predict", "dashboard", "doctor")
+COMMANDS = (
+    "search",
+    "submit",
+    "check",
+    "demo",
+    "work",
+    "studies",
+    "show",
+    "export",
+    "predict",
+    "dashboard",
+    "doctor",
+)
 HEAVY = ("torch", "transformers", "ray", "streamlit", "sklearn", "optuna", "pandas")
 
 
@@ -232,7 +244,7 @@ def test_every_command_explains_itself(
     said = Shell(monkeypatch, capsys)(command, "--help")
     assert said.status == 0
     assert f"peltier {command}" in said.out
-    assert ("--database" in said.out) == (command != "predict")
+    assert ("--database" in said.out) == (command not in ("check", "predict"))
 
 
 def test_doctor_says_what_is_there_and_what_is_missing(shell: Shell) -> None:
