@@ -16,9 +16,9 @@ from trainers.kinds import KINDS
 from trainers.labels import MAX_LABELS
 from trainers.metrics import metrics_of, outcomes
 from trainers.reading import columns_of, declared_labels, list_columns
-from trainers.table_rows import as_splits, has_labels, read_table_of, rows_of
 from trainers.source import TaskError
 from trainers.splits import Making, Split, content_hash, make_splits
+from trainers.table_rows import as_splits, has_labels, read_table_of, rows_of
 
 __all__ = ["KINDS", "MAX_LABELS", "Split", "Task", "TaskError", "read_task"]
 
