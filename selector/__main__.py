@@ -52,8 +52,21 @@ Test = Annotated[Path | None, typer.Option(help="Test rows; made from TRAIN if n
 Text = Annotated[str | None, typer.Option(help="Column with the text; found by its name if not given.")]
 TextPair = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
 Label = Annotated[str | None, typer.Option(help="Column with the label; found by its name if not given.")]
-TaskKind = Annotated[str | None, typer.Option(help="classification or pair-classification.")]
-Metric = Annotated[str | None, typer.Option(help="accuracy, macro_f1, weighted_f1 or matthews.")]
+TaskKind = Annotated[
+    str | None,
+    typer.Option(
+        help="classification, pair-classification, multi-label, regression, pair-regression or "
+        "token-classification; found from the columns if not given."
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="What is chosen by. Classes: accuracy, macro_f1, micro_f1, weighted_f1, matthews, auroc or "
+        "f1:LABEL; several labels: micro_f1, macro_f1, weighted_f1, accuracy, auroc or f1:LABEL; numbers: "
+        "pearson, spearman or r2; words: span_f1 or token_accuracy."
+    ),
+]
 Backbone = Annotated[str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")]
 TrainRows = Annotated[int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
@@ -293,16 +306,21 @@ def export(
 @app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(help="Folder written by `peltier export`.", show_default=False)],
-    input: Annotated[str, typer.Argument(help="CSV or JSONL file; - reads stdin.", show_default=False)],
+    input: Annotated[
+        str,
+        typer.Argument(
+            help="A file with the texts, such as CSV or JSONL; - reads stdin.", show_default=False
+        ),
+    ],
 ) -> None:
-    """Predict labels: one JSON object a row, from an export and its backbone."""
+    """Predict: one JSON object a row, from an export and its backbone."""
     from trainers.export import load_export
     from trainers.reading import read_texts
 
     exported = load_export(folder)
     columns = exported.manifest["task"]["columns"]
     source = open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input)
-    texts, pairs = read_texts(source, columns["text"], columns["text_pair"])
+    texts, pairs = read_texts(source, columns["text"], columns["text_pair"], words=exported.reads_words)
     for row in exported.predict(texts, pairs):
         print(json.dumps(row, ensure_ascii=False))
 

@@ -27,6 +27,8 @@ from trainers.metrics import score
 
 Predictions = npt.NDArray[Any]
 """Class indices `[seeds, rows]` and labels `[rows]`, or what else `trainers.metrics.outcomes` gives."""
+Classes = int | Sequence[str]
+"""How many classes there are, or their names; nothing (0) where numbers are predicted."""
 Numbers = npt.NDArray[np.float64]
 
 CELLS = 4_000_000
@@ -52,7 +54,7 @@ class Sample:
         metric: str,
         predictions: Predictions,
         labels: Predictions,
-        classes: int,
+        classes: Classes,
         draws: int,
         seed: int,
     ) -> Sample:
@@ -75,12 +77,12 @@ def _checked(predictions: Predictions, labels: Predictions) -> tuple[int, int]:
     return predictions.shape[0], predictions.shape[1]
 
 
-def _score(metric: str, predictions: Predictions, labels: Predictions, classes: int) -> Numbers:
+def _score(metric: str, predictions: Predictions, labels: Predictions, classes: Classes) -> Numbers:
     return np.asarray(score(metric, predictions, labels, classes), dtype=np.float64)
 
 
 def _resampled(
-    metric: str, predictions: Predictions, labels: Predictions, classes: int, draws: int, seed: int
+    metric: str, predictions: Predictions, labels: Predictions, classes: Classes, draws: int, seed: int
 ) -> Numbers:
     """Scores `[draws, seeds]`; equal seeds of the generator draw equal rows for every contender."""
     generator = np.random.default_rng([seed, 0])

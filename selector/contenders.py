@@ -20,9 +20,9 @@ class Finalist:
     stored_bytes: int
     trainable_parameters: int
     validation: Predictions
-    """Class indices `[seeds, rows]`."""
+    """`[seeds, rows, ...]`, as `Task.outcomes` gives them."""
     test: Predictions
-    """Class indices `[seeds, rows]`; looked at only after the choice."""
+    """`[seeds, rows, ...]`; looked at only after the choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Contender:
     stored_bytes: int
     trainable_parameters: int
     validation: Predictions
-    """Class indices `[1, rows]`."""
+    """`[1, rows, ...]`."""
     test: Predictions
-    """Class indices `[1, rows]`; looked at only after the choice."""
+    """`[1, rows, ...]`; looked at only after the choice."""
     config: Mapping[str, Any] = field(default_factory=dict)
     on_backbone: bool = False
     """Whether predicting needs the backbone, as the linear probe does."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load as load_arrays
 
+from selector.bootstrap import Predictions
 from selector.contenders import Contender, Finalist
 from selector.jobs import Logits
 from selector.recommend import Recommendation, recommend
@@ -17,10 +17,7 @@ from selector.search import SearchError
 from selector.study import RequestError
 from storage.files import Files
 from storage.records import Baseline, State, Study, Trial
-from trainers.task import Task
-
-Predictions = NDArray[np.int64]
-"""`[seeds, rows]`."""
+from trainers.task import Split, Task
 
 
 def decide(study: Study, files: Files, task: Task) -> Recommendation:
@@ -36,15 +33,15 @@ def decide(study: Study, files: Files, task: Task) -> Recommendation:
             f"no finalist could be repeated: {failed[0] if failed else 'no repeat was trained'}"
         )
     trials = {trial.number: trial for trial in study.trials}
-    finalists = [_finalist(trials[number], group, files) for number, group in repeats.items()]
-    baselines = [_baseline(baseline, files) for baseline in study.baselines]
+    finalists = [_finalist(trials[number], group, files, task) for number, group in repeats.items()]
+    baselines = [_baseline(baseline, files, task) for baseline in study.baselines]
     return recommend(
         finalists,
         baselines,
-        validation_labels=task.validation.labels,
-        test_labels=task.test.labels,
+        validation_labels=_truth(task, task.validation),
+        test_labels=_truth(task, task.test),
         metric=task.metric,
-        classes=len(task.labels),
+        classes=task.labels,
         searched=sum(trial.repeat_of is None for trial in study.trials),
         seed=study.spec["seed"],
     )
@@ -59,7 +56,7 @@ def finished_repeats(study: Study) -> dict[int, list[Trial]]:
     return groups
 
 
-def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files) -> Finalist:
+def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task) -> Finalist:
     logits = [_logits(repeat, files) for repeat in repeats]
     return Finalist(
         trial=trial.number,
@@ -67,12 +64,12 @@ def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files) -> Finalist:
         config=trial.config,
         stored_bytes=trial.stored_bytes or 0,
         trainable_parameters=trial.trainable_parameters or 0,
-        validation=_classes([each["validation"] for each in logits]),
-        test=_classes([each["test"] for each in logits]),
+        validation=_predictions(task, task.validation, [each["validation"] for each in logits]),
+        test=_predictions(task, task.test, [each["test"] for each in logits]),
     )
 
 
-def _baseline(baseline: Baseline, files: Files) -> Contender:
+def _baseline(baseline: Baseline, files: Files, task: Task) -> Contender:
     logits = _logits(baseline, files)
     return Contender(
         name=baseline.name,
@@ -80,13 +77,18 @@ def _baseline(baseline: Baseline, files: Files) -> Contender:
         stored_bytes=baseline.stored_bytes,
         trainable_parameters=baseline.trainable_parameters,
         on_backbone=baseline.module_file is not None,
-        validation=_classes([logits["validation"]]),
-        test=_classes([logits["test"]]),
+        validation=_predictions(task, task.validation, [logits["validation"]]),
+        test=_predictions(task, task.test, [logits["test"]]),
     )
 
 
-def _classes(logits: Sequence[Logits]) -> Predictions:
-    return np.stack([each.argmax(1) for each in logits]).astype(np.int64)
+def _predictions(task: Task, split: Split, logits: Sequence[Logits]) -> Predictions:
+    return task.outcomes(split, np.stack(logits))[0]
+
+
+def _truth(task: Task, split: Split) -> Predictions:
+    """What the predictions are compared with, whoever made them."""
+    return task.outcomes(split, np.zeros((len(split.labels), task.outputs), np.float32))[1]
 
 
 def _logits(owner: Trial | Baseline, files: Files) -> Mapping[str, Logits]:

@@ -14,7 +14,7 @@ from trainers.fidelity import Report
 from trainers.task import Task
 
 Logits = NDArray[np.float32]
-"""`[rows, classes]`."""
+"""`[rows, classes]`, `[words, classes]` or `[rows, 1]`, by kind of task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,8 @@ class Bracket:
 
 @dataclass(frozen=True, kw_only=True)
 class Baselines:
-    """The job of scoring majority, TF-IDF + logistic regression, and the linear probe."""
+    """The job of scoring what needs no training: the baselines of the task's kind, and the linear probe."""
 
-    metric: str
     seed: int
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from selector.bootstrap import Predictions
+from selector.bootstrap import Classes, Predictions
 from selector.contenders import Compared, Finalist
 from selector.statistics import Difference, Interval, Tied, paired_difference
 
 BASELINE_NAMES = {
     "majority": "the majority class",
+    "mean": "the mean of the training rows",
     "tfidf_logistic_regression": "TF-IDF with logistic regression",
+    "tfidf_ridge": "TF-IDF with ridge regression",
+    "word_tags": "the most frequent tag of each word",
     "linear_probe": "the linear probe",
 }
 
@@ -27,7 +30,7 @@ class Comparison:
     """Position among the contenders."""
     metric: str
     labels: Predictions
-    classes: int
+    classes: Classes
     searched: int | None
     """Configurations that led to the finalists."""
     seed: int

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from selector.bootstrap import Predictions
+from selector.bootstrap import Classes, Predictions
 from selector.contenders import Compared, Contender, Finalist, cost
 from selector.reason import Comparison, reason
 from selector.statistics import Interval, Tied, interval, tied_set
@@ -69,7 +69,7 @@ def recommend(
     validation_labels: Predictions,
     test_labels: Predictions,
     metric: str,
-    classes: int,
+    classes: Classes,
     searched: int | None = None,
     seed: int = 0,
 ) -> Recommendation:

@@ -21,13 +21,12 @@ from trainers.building import method_named
 from trainers.cost import Cost
 from trainers.fidelity import Report as Measured
 from trainers.method import MethodConfig
-from trainers.metrics import metrics_of
 from trainers.task import Task
 
 INTERRUPTED = "the run ended while this trial was training"
 SMALLEST_BRACKET = 4
 BASELINES = 3
-"""Majority, TF-IDF + logistic regression, linear probe."""
+"""One answer for all, a linear model of the words, the linear probe."""
 
 
 class SearchError(RuntimeError):
@@ -75,7 +74,7 @@ class Search:
         job: Job | Wait | None
         if not self._baselines_started:
             self._baselines_started = True
-            job = Baselines(metric=self._task.metric, seed=self._spec.seed)
+            job = Baselines(seed=self._spec.seed)
         elif self._to_propose() > 0 and self._clock.searching:
             job = self._propose(slots)
         elif self._running and self._finals is None:
@@ -204,8 +203,8 @@ class Search:
             self._id,
             Baseline(
                 name=result.name,
-                validation=metrics_of(result.validation_logits, task.validation.labels),
-                test=metrics_of(result.test_logits, task.test.labels),
+                validation=task.metrics(task.validation, result.validation_logits),
+                test=task.metrics(task.test, result.test_logits),
                 config=result.config,
                 trainable_parameters=result.trainable_parameters,
                 stored_bytes=result.stored_bytes,
@@ -251,7 +250,7 @@ class Search:
             message=outcome.message,
             module_file=None if outcome.module is None else self._files.put(outcome.module),
             predictions_file=None if logits is None else self._keep_logits(logits, test),
-            test=None if test is None else metrics_of(test, self._task.test.labels),
+            test=None if test is None else self._task.metrics(self._task.test, test),
         )
 
     def _keep_logits(self, validation: Logits, test: Logits | None) -> str:

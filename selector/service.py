@@ -25,7 +25,6 @@ from storage.files import Files, files_folder
 from storage.records import Export, State, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
-from trainers.batches import tokenise
 from trainers.building import costs_on
 from trainers.checkpoint import BITS
 from trainers.export import module_from_bytes, write_export
@@ -144,7 +143,7 @@ class Service:
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
         space, _ = space_for(spec)
-        cost = costs_on(spec.backbone, len(task.labels), spec.dtype)
+        cost = costs_on(spec.backbone, task.outputs, spec.dtype)
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)
         search = Search(self.database, self.files, study_id, task, space, cost, clock)
@@ -240,8 +239,7 @@ class Service:
         }
         logits, pruned = chosen.logits, None
         if prune_gates is not None:
-            validation = tokenise(task.validation, backbone.tokenizer, max_length)
-            pruned = prune(module, backbone, validation, len(task.labels), prune_gates)
+            pruned = prune(module, backbone, task, max_length, prune_gates)
             module, logits = pruned.module, pruned.logits
             # The test split is not opened again for a module that was changed afterwards.
             scores = {"validation": dict(pruned.after), "test": None}

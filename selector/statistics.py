@@ -1,4 +1,4 @@
-"""How sure we are: intervals, paired differences and the tied set, from class predictions."""
+"""How sure we are: intervals, paired differences and the tied set, from predictions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from selector.bootstrap import Predictions, Sample, drawn_scores, ends
+from selector.bootstrap import Classes, Predictions, Sample, drawn_scores, ends
+from trainers.metrics import range_of
 
 LEVEL = 0.95
 DRAWS = 2000
-LOWEST = {"matthews": -1.0}
-"""Smallest value of a metric where it is not 0; the largest is 1 for all."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def interval(
     metric: str,
     predictions: Predictions,
     labels: Predictions,
-    classes: int,
+    classes: Classes,
     *,
     level: float = LEVEL,
     draws: int = DRAWS,
@@ -68,8 +67,8 @@ def interval(
     if not sample.changes.any():
         slack = 1 - ((1 - level) / 2) ** (1 / len(labels))
         low, high = low - slack, high + slack
-    lowest = LOWEST.get(metric, 0.0)
-    return Interval(sample.mean, max(lowest, low), min(1.0, high), seeds=len(predictions))
+    lowest, highest = range_of(metric)
+    return Interval(sample.mean, max(lowest, low), min(highest, high), seeds=len(predictions))
 
 
 def paired_difference(
@@ -77,7 +76,7 @@ def paired_difference(
     a: Predictions,
     b: Predictions,
     labels: Predictions,
-    classes: int,
+    classes: Classes,
     *,
     level: float = LEVEL,
     draws: int = DRAWS,
@@ -105,7 +104,7 @@ def tied_set(
     metric: str,
     contenders: Sequence[Predictions],
     labels: Predictions,
-    classes: int,
+    classes: Classes,
     *,
     level: float = LEVEL,
     draws: int = DRAWS,

@@ -14,7 +14,7 @@ from selector.jobs import BaselineResult, Baselines, Bench, Bracket, Entry, Job,
 from storage.records import State
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
-from trainers.baselines import BaselineScores, majority, tfidf_logistic_regression
+from trainers.baselines import BaselineScores, text_baselines
 from trainers.building import method_named
 from trainers.cost import cost_of
 from trainers.export import Module
@@ -157,7 +157,7 @@ class _Group:
         training = self._training
         if training is None or not numbers:
             return []
-        modules = training.stack.deployed()
+        modules = training.deployed()
         scored = training.test_logits() if test else None
         outcomes = []
         for number in numbers:
@@ -183,12 +183,11 @@ class _Group:
 def _score_baselines(
     job: Baselines, bench: Bench, backbone: Backbone, data: Data
 ) -> Iterator[BaselineResult]:
-    yield _text_baseline(majority(bench.task))
-    yield _text_baseline(tfidf_logistic_regression(bench.task))
+    yield from map(_text_baseline, text_baselines(bench.task))
     with torch.no_grad():
-        probe = linear_probe(backbone, data, job.metric)
+        probe = linear_probe(backbone, data)
     config = LinearProbeConfig()
-    cost = cost_of(config, backbone.sites, data.classes, backbone.hidden_size)
+    cost = cost_of(config, backbone.sites, bench.task.outputs, backbone.hidden_size)
     yield BaselineResult(
         name=config.name,
         config={"strength": probe.strength},

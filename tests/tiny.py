@@ -15,9 +15,11 @@ from trainers.heads import losses
 from trainers.method import MethodConfig
 from trainers.optim import AdamW
 from trainers.stack import Candidate, Stack, State
-from trainers.task import Split
+from trainers.task import Split, Task
+from trainers.train import Data
 
 CLASSES = 3
+LABELS = ("bad", "fine", "good")
 
 WORDS = (
     "the a is was not very good bad great awful film plot actor music we they it love hate boring moving "
@@ -94,6 +96,33 @@ def sentences(count: int, seed: int = 0) -> Split:
     chance = np.random.default_rng(seed)
     texts = tuple(" ".join(chance.choice(WORDS, chance.integers(2, 13))) for _ in range(count))
     return Split(texts, None, chance.integers(0, CLASSES, count))
+
+
+def task_of(
+    *splits: Split, kind: str = "classification", labels: int = CLASSES, metric: str = "accuracy"
+) -> Task:
+    """A task of given training, validation and test rows."""
+    train, validation, test = splits
+    return Task(
+        name="films",
+        kind=kind,
+        text="text",
+        text_pair=None if train.pairs is None else "other",
+        label="label",
+        labels=LABELS[:labels],
+        metric=metric,
+        train=train,
+        validation=validation,
+        test=test,
+        origin=dict.fromkeys(("train", "validation", "test"), "given"),
+        data_hash="0" * 64,
+    )
+
+
+def data_of(backbone: Backbone, task: Task) -> Data:
+    """A task tokenised, cut after 32 tokens."""
+    parts = (tokenise(split, backbone.tokenizer, 32) for split in (task.train, task.validation, task.test))
+    return Data(task, *parts, 32)
 
 
 def tokens_of(backbone: Backbone, count: int = 12) -> Tokens:

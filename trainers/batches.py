@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.task import Split
+from trainers.word_tokens import Encoded, encode_words
 
 WINDOW = 50
 """Batches that are sorted by length together: long enough to save padding, short enough to keep chance."""
@@ -26,14 +28,49 @@ class Tokens:
     """Segment of each token (first or second text), for tokenizers that have segments."""
     offsets: NDArray[np.int64]
     """Row i is `ids[offsets[i]:offsets[i + 1]]`."""
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
+    """As in `Split`: of each row, or of each word."""
+    places: NDArray[np.int64] | None = None
+    """For token-classification: the position in `ids` of the token that stands for each word.
+
+    A row of more tokens than a backbone reads is several rows here, so that every word is read.
+    """
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.offsets) - 1
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
+
+    @cached_property
+    def bounds(self) -> NDArray[np.int64]:
+        """Row i has the labels from `bounds[i]` up to `bounds[i + 1]`."""
+        if self.places is None:
+            return np.arange(len(self) + 1)
+        return np.searchsorted(self.places, self.offsets)
+
+    def items(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Which of the labels these rows have, one row after another."""
+        return ranges(self.bounds, rows)
+
+    def take(self, rows: NDArray[np.int64]) -> Tokens:
+        """The tokens of these rows, in this order."""
+        source, items = ranges(self.offsets, rows), self.items(rows)
+        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
+        places = None
+        if self.places is not None:
+            moved = np.repeat(offsets[:-1] - self.offsets[rows], np.diff(self.bounds)[rows])
+            places = self.places[items] + moved
+        types = None if self.types is None else self.types[source]
+        return Tokens(self.ids[source], types, offsets, self.labels[items], places)
+
+
+def ranges(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`offsets[row]` up to `offsets[row + 1]` of each row, one after another."""
+    lengths = np.diff(offsets)[rows]
+    begins = np.cumsum(lengths) - lengths
+    return np.repeat(offsets[rows] - begins, lengths) + np.arange(lengths.sum())
 
 
 @dataclass(frozen=True)
@@ -46,16 +83,26 @@ class Batch:
     """`[batch, tokens]`: 1 for real tokens."""
     token_type_ids: Tensor | None
     labels: Tensor
-    """`[batch]`."""
-    rows: NDArray[np.int64]
-    """Row of the split that each example is."""
+    """`[items]`, or `[items, classes]` of several labels; an item is an example, or a word of one."""
+    items: NDArray[np.int64]
+    """Row, or word, of the split that each item is."""
+    words: Tensor | None = None
+    """`[items]`: where the words stand in the flattened `input_ids`; None where examples are the items."""
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.input_ids)
 
 
 def tokenise(split: Split, tokenizer: Any, max_length: int) -> Tokens:
-    """Tokenise a split; longer texts are cut at the end (the longer text of a pair first)."""
+    """Tokenise a split; longer texts are cut at the end (the longer text of a pair first).
+
+    Words are never cut off: a row with too many is read in several parts.
+
+    Raises:
+        BackboneError: if the tokenizer cannot say which words its tokens stand for.
+    """
+    if split.offsets is not None:
+        return _tokenise_words(split, tokenizer, max_length)
     pairs = None if split.pairs is None else list(split.pairs)
     if pairs is not None and not _separates(tokenizer):
         pairs = ["\n" + text for text in pairs]
@@ -68,11 +115,24 @@ def tokenise(split: Split, tokenizer: Any, max_length: int) -> Tokens:
     )
     # A tokenizer without special tokens makes nothing of an empty text; heads need a token to read.
     rows: list[list[int]] = [row or [_filler(tokenizer)] for row in encoded["input_ids"]]
-    types: list[list[int]] | None = encoded.get("token_type_ids")
+    return _packed(rows, encoded.get("token_type_ids"), np.asarray(split.labels))
+
+
+def _tokenise_words(split: Split, tokenizer: Any, max_length: int) -> Tokens:
+    encoded: Encoded = encode_words(split.texts, tokenizer, max_length)
+    tokens = _packed(encoded.ids, encoded.types, split.labels, encoded.places)
+    used = np.diff(tokens.bounds) > 0  # a part may hold nothing but the rest of a long word
+    return tokens if used.all() else tokens.take(np.flatnonzero(used))
+
+
+def _packed(
+    rows: list[list[int]],
+    types: list[list[int]] | None,
+    labels: NDArray[Any],
+    places: NDArray[np.int64] | None = None,
+) -> Tokens:
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return Tokens(
-        _flat(rows), None if types is None else _flat(types), offsets, np.asarray(split.labels, np.int64)
-    )
+    return Tokens(_flat(rows), None if types is None else _flat(types), offsets, labels, places)
 
 
 def _separates(tokenizer: Any) -> bool:
@@ -116,14 +176,25 @@ def batches(
     for rows in order:
         lengths = tokens.lengths[rows]
         real = np.arange(lengths.max()) < lengths[:, None]
-        source = np.concatenate([np.arange(tokens.offsets[row], tokens.offsets[row + 1]) for row in rows])
+        source, items = ranges(tokens.offsets, rows), tokens.items(rows)
         yield Batch(
             input_ids=_padded(tokens.ids, source, real, pad, device),
             attention_mask=torch.from_numpy(real.astype(np.int64)).to(device),
             token_type_ids=None if tokens.types is None else _padded(tokens.types, source, real, 0, device),
-            labels=torch.from_numpy(tokens.labels[rows]).to(device),
-            rows=rows,
+            labels=torch.from_numpy(tokens.labels[items]).to(device),
+            items=items,
+            words=_words(tokens, rows, items, real.shape[1], device),
         )
+
+
+def _words(
+    tokens: Tokens, rows: NDArray[np.int64], items: NDArray[np.int64], width: int, device: torch.device
+) -> Tensor | None:
+    if tokens.places is None:
+        return None
+    begins = np.arange(len(rows)) * width - tokens.offsets[rows]
+    places = tokens.places[items] + np.repeat(begins, np.diff(tokens.bounds)[rows])
+    return torch.from_numpy(places).to(device)
 
 
 def _padded(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
@@ -24,8 +23,11 @@ from trainers.backbone import load as load_backbone
 from trainers.batches import tokenise
 from trainers.building import AnyStack, build_stack, method_named
 from trainers.checkpoint import BITS
+from trainers.kinds import single
 from trainers.method import MethodConfig
+from trainers.predictions import said, same_predictions
 from trainers.stack import Candidate, State
+from trainers.target_scale import target_scale
 from trainers.task import Split, Task
 from trainers.train import Logits, logits_of
 
@@ -35,7 +37,9 @@ MANIFEST = "peltier.json"
 NEEDED = frozenset({"backbone", "task", "max_length", "module_sha256"})
 """Of the manifest, to load and predict."""
 TOLERANCE = 1e-4
-"""Largest allowed difference between a logit of the trained and of the reloaded module (fp32)."""
+"""Largest allowed difference between a logit of the trained and of the reloaded module (fp32).
+
+Of numbers in deviations of the training labels, beside what rounding to fp32 takes from their size."""
 PREDICTED_AT_ONCE = 1024
 """Rows tokenised together while predicting, so that long inputs need little memory."""
 
@@ -112,18 +116,11 @@ def write_export(
         (draft / MODULE).write_bytes(stored)
         manifest = _manifest(module, stored, backbone, task, max_length)
         (draft / MANIFEST).write_text(json.dumps(manifest))
-        difference, agreement = _parity(load_export(draft, backbone), task.validation, expected)
-        parity = {
-            "split": "validation",
-            "rows": len(task.validation),
-            "largest_difference": difference,
-            "same_label": agreement,
-            "tolerance": TOLERANCE,
-        }
+        parity = _parity(load_export(draft, backbone), task, expected)
         text = json.dumps({**manifest, **facts, "parity": parity}, indent=2, ensure_ascii=False)
         (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
         _replace(draft, folder)
-    return difference
+    return float(parity["largest_difference"])
 
 
 def _refuse_taken(folder: Path) -> None:
@@ -146,15 +143,24 @@ def _workshop(folder: Path) -> tempfile.TemporaryDirectory[str]:
         ) from None
 
 
-def _parity(export: Exported, split: Split, expected: Logits) -> tuple[float, float]:
-    found = export.logits(split)
+def _parity(export: Exported, task: Task, expected: Logits) -> dict[str, Any]:
+    found = export.logits(task.validation)
     difference = float(np.abs(found - expected).max())
-    if not difference <= TOLERANCE:
+    tolerance = TOLERANCE
+    if single(task.kind) == "regression":
+        tolerance = tolerance * target_scale(task).deviation + 8 * float(np.spacing(np.abs(expected).max()))
+    if not difference <= tolerance:
         raise ExportError(
             f"the reloaded module differs from the trained one: largest logit difference {difference:.2e}, "
-            f"allowed {TOLERANCE:.0e}; nothing was written"
+            f"allowed {tolerance:.0e}; nothing was written"
         )
-    return difference, float((found.argmax(1) == expected.argmax(1)).mean())
+    return {
+        "split": "validation",
+        "rows": len(task.validation),
+        "largest_difference": difference,
+        "tolerance": tolerance,
+        **same_predictions(task.kind, found, expected),
+    }
 
 
 def _replace(draft: Path, folder: Path) -> None:
@@ -181,7 +187,7 @@ def _manifest(
             "weight_hash": backbone.weight_hash,
         },
         "task": task.summary(),
-        "pooling": backbone.pooling,
+        "pooling": "first token of each word" if task.train.offsets is not None else backbone.pooling,
         "max_length": max_length,
         "module_sha256": hashlib.sha256(stored).hexdigest(),
         "versions": {name: version(name) for name in ("peltier", "torch", "transformers")},
@@ -199,14 +205,32 @@ class Exported:
     def labels(self) -> tuple[str, ...]:
         return tuple(self.manifest["task"]["labels"])
 
-    def logits(self, split: Split) -> Float[np.ndarray, "rows classes"]:
-        """Logits in fp32; the labels of the split are not read."""
+    @property
+    def kind(self) -> str:
+        return str(self.manifest["task"]["kind"])
+
+    @property
+    def reads_words(self) -> bool:
+        """Whether a row is a list of words, not a text."""
+        return self.kind == "token-classification"
+
+    def logits(self, split: Split) -> Float[np.ndarray, "items classes"]:
+        """Logits in fp32, of rows or words; the labels of the split are not read."""
         tokens = tokenise(split, self.stack.backbone.tokenizer, self.manifest["max_length"])
         logits: Logits = logits_of(self.stack, tokens)[0]
         return logits
 
-    def predict(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-        """One `{"label", "probabilities"}` a text, in order.
+    def predict(
+        self, texts: Sequence[str] | Sequence[Sequence[str]], pairs: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """What is predicted for each text, in order; texts are lists of words where words are tagged.
+
+        | kind | row |
+        |---|---|
+        | classification | {"label", "probabilities"} |
+        | multi-label | {"labels", "probabilities"}, each probability by itself |
+        | regression | {"value"} |
+        | token-classification | {"words", "tags"} |
 
         Raises:
             ExportError: if the task has text pairs and none are given, or the other way round.
@@ -216,12 +240,16 @@ class Exported:
             raise ExportError(f"this module was trained on {needed}")
         for start in range(0, len(texts), PREDICTED_AT_ONCE):
             part = slice(start, start + PREDICTED_AT_ONCE)
-            rows = tuple(texts[part])
-            split = Split(rows, None if pairs is None else tuple(pairs[part]), np.zeros(len(rows), np.int64))
-            chances = torch.from_numpy(self.logits(split)).softmax(-1)
-            for row in chances.tolist():
-                named = dict(zip(self.labels, row, strict=True))
-                yield {"label": max(named, key=lambda label: named[label]), "probabilities": named}
+            split = self._unlabelled(tuple(texts[part]), None if pairs is None else tuple(pairs[part]))
+            yield from said(self.kind, self.labels, split, self.logits(split))
+
+    def _unlabelled(self, rows: tuple[Any, ...], pairs: tuple[str, ...] | None) -> Split:
+        if not self.reads_words:
+            return Split(rows, pairs, np.zeros(len(rows), np.int64))
+        if any(isinstance(words, str) for words in rows):
+            raise ExportError("this module tags words; give each row as a list of words")
+        offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
+        return Split(rows, pairs, np.zeros(offsets[-1], np.int64), offsets)
 
 
 def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
@@ -252,7 +280,7 @@ def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
             f"backbone {loaded.reference!r} has other weights than the one this module was trained on; "
             f"use the same revision"
         )
-    classes = len(manifest["task"]["labels"])
+    classes = len(manifest["task"]["labels"]) or 1
     stack = build_stack(loaded, [Candidate(module.config, module.seed)], classes, [module.state])
     return Exported(manifest, stack)
 

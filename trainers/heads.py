@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
+from trainers.backbone import Backbone
+from trainers.batches import Batch
 from trainers.method import Tensors
 
 HEAD_TENSORS = 2
@@ -14,24 +16,52 @@ HEAD_TENSORS = 2
 
 
 def initial_head(classes: int, width: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """A linear classifier on the pooled features: weight Normal(0, 0.02), bias 0."""
+    """A linear layer on what heads read: weight Normal(0, 0.02), bias 0; a row for each output."""
     return {
         "head.weight": torch.empty(classes, width).normal_(0, 0.02, generator=generator),
         "head.bias": torch.zeros(classes),
     }
 
 
+def read_features(
+    backbone: Backbone, hidden: Float[Tensor, "examples tokens d"], batch: Batch
+) -> Float[Tensor, "candidates items d"]:
+    """What heads read of the last layer, fp32: of each example of the batch, or of each of its words.
+
+    The examples are those of the batch once for each candidate.
+    """
+    count = len(hidden) // len(batch)
+    if batch.words is not None:
+        return hidden.reshape(count, -1, hidden.shape[-1])[:, batch.words].float()
+    mask = batch.attention_mask.repeat(count, 1)
+    pooled: Tensor = backbone.features(hidden, mask).unflatten(0, (count, len(batch)))
+    return pooled
+
+
 def head_logits(
-    tensors: Tensors, features: Float[Tensor, "candidates batch d_in"]
-) -> Float[Tensor, "candidates batch classes"]:
+    tensors: Tensors, features: Float[Tensor, "candidates items d_in"]
+) -> Float[Tensor, "candidates items outputs"]:
     """Each candidate's logits from its own features."""
     return torch.baddbmm(tensors["head.bias"].unsqueeze(1), features, tensors["head.weight"].mT)
 
 
 def losses(
-    logits: Float[Tensor, "candidates batch classes"], labels: Int[Tensor, " batch"]
+    logits: Float[Tensor, "candidates items outputs"], labels: Shaped[Tensor, "items ..."]
 ) -> Float[Tensor, " candidates"]:
-    """Mean cross-entropy of each candidate over the batch."""
-    candidates, batch, classes = logits.shape
-    flat = cross_entropy(logits.reshape(-1, classes), labels.repeat(candidates), reduction="none")
-    return flat.view(candidates, batch).mean(1)
+    """Mean loss of each candidate over the batch; the form of the labels tells which.
+
+    | labels | loss |
+    |---|---|
+    | indices of classes `[items]` | cross-entropy |
+    | 0 or 1 for each class `[items, classes]` | mean of the binary cross-entropies of all classes |
+    | numbers `[items]` | squared error |
+    """
+    candidates, items, outputs = logits.shape
+    if labels.ndim == 2:
+        each = binary_cross_entropy_with_logits(logits, labels.expand_as(logits), reduction="none").mean(-1)
+    elif labels.is_floating_point():
+        each = (logits.squeeze(-1) - labels).square()
+    else:
+        flat = cross_entropy(logits.reshape(-1, outputs), labels.repeat(candidates), reduction="none")
+        each = flat.view(candidates, items)
+    return each.mean(1)

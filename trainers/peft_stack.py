@@ -15,7 +15,7 @@ from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.bridge import BridgedConfig
 from trainers.gates import GateWatch
-from trainers.heads import HEAD_TENSORS, head_logits, initial_head
+from trainers.heads import HEAD_TENSORS, head_logits, initial_head, read_features
 from trainers.method import MethodConfig
 from trainers.optim import MAX_NORM, clip_per_candidate
 from trainers.peft_model import BuiltModel
@@ -100,7 +100,7 @@ class PeftStack:
         """No method of peft has gates to collect."""
         yield GateWatch()
 
-    def logits(self, batch: Batch, *, training: bool = False) -> Float[Tensor, "candidates batch classes"]:
+    def logits(self, batch: Batch, *, training: bool = False) -> Float[Tensor, "candidates items classes"]:
         """Logits of the candidate; sets `penalty`.
 
         `training` lets chance into peft's own modules; the backbone is in evaluation always.
@@ -115,7 +115,7 @@ class PeftStack:
             outputs = self._built.model(**self._inputs(batch))
         self.penalty = outputs.loss.reshape(1)
         hidden = outputs.last_hidden_state[:, -batch.input_ids.shape[1] :]  # without a prompt in front
-        features = self.backbone.features(hidden, batch.attention_mask).unsqueeze(0)
+        features = read_features(self.backbone, hidden, batch)
         return head_logits({name: views[name].unsqueeze(0) for name in list(views)[:HEAD_TENSORS]}, features)
 
     def _views(self) -> State:
@@ -130,7 +130,7 @@ class PeftStack:
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         if self._config.peft_type == "POLY":
-            inputs["task_ids"] = batch.labels.new_zeros(len(batch))
+            inputs["task_ids"] = batch.input_ids.new_zeros(len(batch))
         return inputs
 
     def _check_length(self, batch: Batch) -> None:

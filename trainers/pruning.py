@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from trainers.backbone import Backbone
-from trainers.batches import Tokens
+from trainers.batches import tokenise
 from trainers.building import build_stack
 from trainers.export import ExportError, Module
 from trainers.gates import GateWatch
 from trainers.layout import Place
-from trainers.metrics import metrics_of
 from trainers.stack import Candidate
+from trainers.task import Task
 from trainers.train import Logits, logits_of
 
 
@@ -42,7 +42,7 @@ class Pruned:
         }
 
 
-def prune(module: Module, backbone: Backbone, validation: Tokens, classes: int, threshold: float) -> Pruned:
+def prune(module: Module, backbone: Backbone, task: Task, max_length: int, threshold: float) -> Pruned:
     """Drop every module whose gate stays below `threshold` for all validation rows.
 
     A shut prefix gate still dilutes the attention by its slots, so dropping that module
@@ -54,7 +54,8 @@ def prune(module: Module, backbone: Backbone, validation: Tokens, classes: int, 
     if not 0 < threshold < 1:
         raise ExportError(f"--prune-gates is {threshold:g}; give a number between 0 and 1, such as 0.1")
     plain = backbone.in_fp32
-    whole = build_stack(plain, [Candidate(module.config, module.seed)], classes, [module.state])
+    validation = tokenise(task.validation, backbone.tokenizer, max_length)
+    whole = build_stack(plain, [Candidate(module.config, module.seed)], task.outputs, [module.state])
     with whole.watching() as watch:
         before = logits_of(whole, validation)[0]
     shut = _shut(watch, threshold)
@@ -62,13 +63,13 @@ def prune(module: Module, backbone: Backbone, validation: Tokens, classes: int, 
         raise ExportError(f"this {module.config.name} has no gates to prune; leave --prune-gates out")
     gone = {name for place in shut for short, name in place.names.items() if short not in place.delta.shared}
     left = replace(module, state={n: t for n, t in module.state.items() if n not in gone})
-    stack = build_stack(plain, whole.candidates, classes, [left.state])
+    stack = build_stack(plain, whole.candidates, task.outputs, [left.state])
     after = logits_of(stack, validation)[0]
     return Pruned(
         module=left,
         dropped=tuple(_words(place) for place in shut),
-        before=metrics_of(before, validation.labels),
-        after=metrics_of(after, validation.labels),
+        before=task.metrics(task.validation, before),
+        after=task.metrics(task.validation, after),
         logits=after,
     )
 

@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.gates import GateWatch
-from trainers.heads import HEAD_TENSORS, head_logits
+from trainers.heads import HEAD_TENSORS, head_logits, read_features
 from trainers.hooks import Hooks
 from trainers.inputs import Prompt, model_inputs
 from trainers.layout import (
@@ -62,6 +62,7 @@ class Stack:
     ) -> None:
         """Lay candidates side by side; from their seeds, or from `states`.
 
+        `classes` is how many numbers a head gives: `Task.outputs`.
         A module that a state lacks was pruned, and the candidate goes without it.
 
         Raises:
@@ -115,7 +116,7 @@ class Stack:
         finally:
             self._hooks.watch = None
 
-    def logits(self, batch: Batch, *, training: bool = False) -> Float[Tensor, "candidates batch classes"]:
+    def logits(self, batch: Batch, *, training: bool = False) -> Float[Tensor, "candidates items classes"]:
         """Logits of every candidate for the same batch, fp32; only inside `attached()`.
 
         `training` lets chance in, such as dropout.
@@ -127,9 +128,7 @@ class Stack:
         real = pad(batch.attention_mask.bool(), (slots, 0), value=True)
         self._hooks.begin(tensors, Rows(real, self._chance if training else None))
         hidden = self._run(tensors, inputs)[:, slots:]
-        mask = batch.attention_mask.repeat(len(self), 1)
-        features = self.backbone.features(hidden, mask).unflatten(0, (len(self), len(batch)))
-        return head_logits(tensors, features)
+        return head_logits(tensors, read_features(self.backbone, hidden, batch))
 
     def _views(self) -> dict[str, Tensor]:
         # One cast and one split for all tensors: one concatenation in the backward pass. The head stays fp32,

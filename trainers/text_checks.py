@@ -80,8 +80,8 @@ def is_constant(values: Sequence[Any]) -> bool:
 
 
 def cut_texts(rows: Rows) -> Iterator[Finding]:
-    """Texts with more tokens than the backbone reads."""
-    if rows.lengths is None:
+    """Texts with more tokens than the backbone reads; rows of words are read in parts instead."""
+    if rows.lengths is None or rows.has_word_labels:
         return
     tokens = rows.lengths.tokens
     long = np.flatnonzero(tokens > rows.lengths.limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,30 +16,43 @@ from trainers.batches import Tokens, batches, evaluation_order, tokenise, traini
 from trainers.building import AnyStack, OwnRules, build_stack
 from trainers.fidelity import Fidelity, Report
 from trainers.heads import losses
-from trainers.metrics import metrics_of
+from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
-from trainers.stack import Candidate
+from trainers.stack import Candidate, State
+from trainers.target_scale import TargetScale, target_scale
 from trainers.task import Split, Task
 
 BATCH_SIZE = 16
 EVALUATION_BATCH_SIZE = 64
 LENGTH_QUANTILE = 0.99
 """Texts longer than this share of the training rows are cut: a few long rows must not set everyone's cost."""
+MOST_WORD_TOKENS = 512
+"""Longest part of a row of words that is read at once."""
 
 Logits = NDArray[np.float32]
-"""`[rows, classes]`."""
+"""`[rows, classes]`, `[words, classes]` or `[rows, 1]`."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """A task's splits, tokenised for one backbone."""
+    """A task with its splits tokenised for one backbone."""
 
+    task: Task
     train: Tokens
     validation: Tokens
     test: Tokens
-    classes: int
     max_length: int
-    """Tokens after which a text is cut."""
+    """Tokens after which a text is cut, and a row of words is read in parts."""
+
+    @cached_property
+    def scale(self) -> TargetScale:
+        """In which numbers are trained on; `train`, `validation` and `test` hold them in their own unit."""
+        return target_scale(self.task)
+
+    @cached_property
+    def targets(self) -> Tokens:
+        """The training split with labels as they are trained on."""
+        return self.scale.standard(self.train)
 
 
 def prepare(task: Task, backbone: Backbone) -> Data:
@@ -48,11 +62,17 @@ def prepare(task: Task, backbone: Backbone) -> Data:
     def cut(split: Split) -> Tokens:
         return tokenise(split, backbone.tokenizer, length)
 
-    return Data(cut(task.train), cut(task.validation), cut(task.test), len(task.labels), length)
+    return Data(task, cut(task.train), cut(task.validation), cut(task.test), length)
 
 
 def length_of(task: Task, backbone: Backbone) -> int:
-    """Tokens after which this task's texts are cut on this backbone."""
+    """Tokens after which this task's texts are cut on this backbone.
+
+    Words are not cut but read in parts, which are as long as the backbone reads: context is worth more than
+    the little that long batches cost.
+    """
+    if task.train.offsets is not None:
+        return min(backbone.max_length, MOST_WORD_TOKENS)
     return choose_length(tokenise(task.train, backbone.tokenizer, backbone.max_length), backbone.max_length)
 
 
@@ -93,14 +113,18 @@ class Training:
         final = self.done >= self.epochs
         scored = self.stack.on(self.stack.backbone.in_fp32) if final else self.stack
         with scored.watching() as watch:
-            self.logits = logits_of(scored, self.data.validation)
+            self.logits = self.data.scale.own(logits_of(scored, self.data.validation))
         self.gates = [watch.gates(i) for i in range(len(scored))]
         self.seconds += (time.perf_counter() - start) / len(self.stack)
         return [self._report(i) for i in range(len(self.stack))]
 
-    def test_logits(self) -> Float[np.ndarray, "candidates rows classes"]:
+    def test_logits(self) -> Float[np.ndarray, "candidates items classes"]:
         """Logits on the test split, fp32; for finalists only."""
-        return logits_of(self.stack.on(self.stack.backbone.in_fp32), self.data.test)
+        return self.data.scale.own(logits_of(self.stack.on(self.stack.backbone.in_fp32), self.data.test))
+
+    def deployed(self) -> list[tuple[MethodConfig, State]]:
+        """What is left of each candidate: its module, with a head that gives the data's own unit."""
+        return [(config, self.data.scale.folded(state)) for config, state in self.stack.deployed()]
 
     def select(self, kept: list[int]) -> None:
         """Drop all other candidates; those that stay go on as if nothing had happened."""
@@ -117,10 +141,11 @@ class Training:
         self.train_loss = [self.train_loss[i] for i in kept]
 
     def _epoch(self, epoch: int) -> list[float]:
-        order = training_order(self.data.train.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
+        tokens = self.data.targets
+        order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
-        for i, batch in enumerate(batches(self.data.train, order, self.stack.backbone.pad_token_id, device)):
+        for i, batch in enumerate(batches(tokens, order, self.stack.backbone.pad_token_id, device)):
             step, steps = epoch * len(order) + i, self.epochs * len(order)
             loss = losses(self.stack.logits(batch, training=True), batch.labels)
             penalty = self.stack.penalty
@@ -129,13 +154,13 @@ class Training:
             self.optimizer.step(self.stack.parameters, gradient, schedule(step, steps))
             if isinstance(self.stack, OwnRules):
                 self.stack.after_step(gradient, step, steps)
-            total += loss.detach() * len(batch)
-        return [float(value) for value in total / len(self.data.train)]
+            total += loss.detach() * len(batch.items)
+        return [float(value) for value in total / len(tokens.labels)]
 
     def _report(self, i: int) -> Report:
         return Report(
             epochs=self.done,
-            metrics=metrics_of(self.logits[i], self.data.validation.labels),
+            metrics=self.data.task.metrics(self.data.task.validation, self.logits[i]),
             train_loss=self.train_loss[i],
             seconds=self.seconds,
             gates=self.gates[i],
@@ -153,18 +178,22 @@ def start(
 ) -> Training:
     """A new training of candidates that can share a stack."""
     return Training(
-        build_stack(backbone, candidates, data.classes), data, epochs=epochs, seed=seed, batch_size=batch_size
+        build_stack(backbone, candidates, data.task.outputs),
+        data,
+        epochs=epochs,
+        seed=seed,
+        batch_size=batch_size,
     )
 
 
 @torch.no_grad()
-def logits_of(stack: AnyStack, tokens: Tokens) -> Float[np.ndarray, "candidates rows classes"]:
-    """Logits of every candidate for every row, in the order of the rows."""
-    found = np.empty((len(stack), len(tokens), stack.classes), dtype=np.float32)
+def logits_of(stack: AnyStack, tokens: Tokens) -> Float[np.ndarray, "candidates items classes"]:
+    """Logits of every candidate for every row or word, in the order of the split."""
+    found = np.empty((len(stack), len(tokens.labels), stack.classes), dtype=np.float32)
     order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
     with stack.attached():
         for batch in batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device):
-            found[:, batch.rows] = stack.logits(batch).cpu().numpy()
+            found[:, batch.items] = stack.logits(batch).cpu().numpy()
     return found
 
 

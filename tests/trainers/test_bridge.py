@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import AdaLoraConfig, LoraConfig, PeftModel, PeftModelForFeatureExtraction, PeftType
-from tiny import CLASSES, batch_of, sentences, tokens_of, train
+from tiny import CLASSES, batch_of, data_of, sentences, task_of, train
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from trainers import building
 from trainers.backbone import Backbone, load
-from trainers.batches import Batch, batches, tokenise, training_order
+from trainers.batches import Batch, batches, training_order
 from trainers.bridge import KINDS, LEFT_OUT
 from trainers.building import build_stack, cost_of_stack, costs_on, method_named
 from trainers.export import ExportError, Module, module_from_bytes
@@ -51,9 +51,9 @@ def stack_of(kind: str, backbone: Backbone, **values: object) -> PeftStack:
     return stack
 
 
-def data_of(backbone: Backbone) -> Data:
-    train, held_out = tokens_of(backbone, 40), tokenise(sentences(20, seed=1), backbone.tokenizer, 32)
-    return Data(train, held_out, held_out, CLASSES, 32)
+def films(backbone: Backbone) -> Data:
+    held_out = sentences(20, seed=1)
+    return data_of(backbone, task_of(sentences(40), held_out, held_out))
 
 
 def test_every_type_of_peft_is_offered_or_left_out_with_a_reason() -> None:
@@ -214,7 +214,7 @@ def assert_equal_weights(training: Training, model: PeftModel) -> None:
 
 def test_lora_trains_to_the_weights_that_a_plain_loop_gives_it(backbone: Backbone) -> None:
     one = candidate("LORA", r=4, lora_alpha=8.0, learning_rate=1e-2)
-    training = start(backbone, data_of(backbone), [one], epochs=EPOCHS, seed=0)
+    training = start(backbone, films(backbone), [one], epochs=EPOCHS, seed=0)
     targets = ["query", "value"]
     config = LoraConfig(task_type="FEATURE_EXTRACTION", r=4, lora_alpha=8, target_modules=targets)
     model = oracle(config, training)
@@ -224,7 +224,7 @@ def test_lora_trains_to_the_weights_that_a_plain_loop_gives_it(backbone: Backbon
 
 def test_adalora_drops_ranks_down_to_its_target_as_in_a_plain_loop(backbone: Backbone) -> None:
     one = candidate("ADALORA", target_r=4, lora_alpha=8.0, learning_rate=1e-2)
-    training = start(backbone, data_of(backbone), [one], epochs=EPOCHS, seed=0)
+    training = start(backbone, films(backbone), [one], epochs=EPOCHS, seed=0)
     config = AdaLoraConfig(
         task_type="FEATURE_EXTRACTION",
         target_r=4,
@@ -252,7 +252,7 @@ def test_chance_is_the_same_again_when_a_training_is_repeated_in_steps(backbone:
     states = []
     for stops in [(3,), (1, 2, 3)]:
         one = candidate("PVERA", r=16)  # it samples in training
-        training = start(backbone, data_of(backbone), [one], epochs=3, seed=0)
+        training = start(backbone, films(backbone), [one], epochs=3, seed=0)
         torch.rand(1)
         for epochs in stops:
             training.advance(Fidelity(epochs=epochs))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny import CLASSES, make_backbone, sentences, train
+from tiny import CLASSES, LABELS, make_backbone, sentences, task_of, train
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load, outline
@@ -23,27 +23,12 @@ from trainers.stack import Candidate, Stack
 from trainers.task import Task
 from trainers.train import Logits, logits_of
 
-LABELS = ("bad", "fine", "good")
-
 
 def make_task(pairs: bool = False) -> Task:
     parts = [sentences(20, seed) for seed in range(3)]
     if pairs:
         parts = [Split(part.texts, part.texts[::-1], part.labels) for part in parts]
-    return Task(
-        name="films",
-        kind="pair-classification" if pairs else "classification",
-        text="text",
-        text_pair="other" if pairs else None,
-        label="label",
-        labels=LABELS,
-        metric="accuracy",
-        train=parts[0],
-        validation=parts[1],
-        test=parts[2],
-        origin={"train": "given", "validation": "given", "test": "given"},
-        data_hash="0" * 64,
-    )
+    return task_of(*parts, kind="pair-classification" if pairs else "classification")
 
 
 def trained(backbone: Backbone, config: MethodConfig, task: Task) -> tuple[Module, Logits]:

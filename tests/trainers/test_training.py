@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, sentences, tokens_of
+from tiny import CLASSES, data_of, sentences, task_of, tokens_of
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
@@ -18,8 +18,8 @@ from trainers.train import Data, Training, choose_length, logits_of, start
 
 @pytest.fixture(scope="module")
 def data(backbone: Backbone) -> Data:
-    train, held_out = tokens_of(backbone, 40), tokenise(sentences(20, seed=1), backbone.tokenizer, 32)
-    return Data(train, held_out, held_out, CLASSES, 32)
+    held_out = sentences(20, seed=1)
+    return data_of(backbone, task_of(sentences(40), held_out, held_out))
 
 
 def candidates(count: int = 4) -> list[Candidate]:
@@ -60,8 +60,7 @@ def test_training_learns_what_a_word_tells(backbone: Backbone) -> None:
     rows = sentences(120)
     labels = np.array([int("good" in text.split()) for text in rows.texts])
     split = type(rows)(rows.texts, None, labels)
-    tokens = tokenise(split, backbone.tokenizer, 32)
-    data = Data(tokens, tokens, tokens, 2, 32)
+    data = data_of(backbone, task_of(split, split, split, labels=2))
     training = start(backbone, data, [Candidate(METHODS["lora"](learning_rate=2e-2), 0)], epochs=15, seed=0)
     (report,) = training.advance(Fidelity(epochs=15))
     assert report.metrics["accuracy"] > 0.95
@@ -100,7 +99,7 @@ def test_batches_hold_the_tokens_of_their_rows(backbone: Backbone) -> None:
     tokens = tokenise(split, backbone.tokenizer, 32)
     for batch in batches(tokens, evaluation_order(tokens.lengths, 7), 0, torch.device("cpu")):
         for ids, mask, label, row in zip(
-            batch.input_ids, batch.attention_mask, batch.labels, batch.rows, strict=True
+            batch.input_ids, batch.attention_mask, batch.labels, batch.items, strict=True
         ):
             assert ids[mask.bool()].tolist() == backbone.tokenizer(split.texts[row])["input_ids"]
             assert ids[~mask.bool()].sum() == 0

@@ -1,0 +1,80 @@
+"""Heads that are solved for: the linear model of each kind of task that suits given features best."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from trainers.kinds import single
+
+Numbers = NDArray[np.float64]
+Features = NDArray[np.float32]
+
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+# Ridge's penalty stands beside a sum over the rows, in which a standard score makes as much as in a loss;
+# with hundreds of features it needs more of it.
+RIDGE_STRENGTHS = (0.001, 0.01, 0.1, 1.0)
+NEVER = -30.0
+"""Bias of a class without training rows."""
+
+
+def strengths(kind: str) -> tuple[float, ...]:
+    """Inverse regularisation strengths to try (of ridge: 1 / alpha)."""
+    return RIDGE_STRENGTHS if single(kind) == "regression" else STRENGTHS
+
+
+def solve(
+    kind: str, features: Features, labels: NDArray[Any], outputs: int, strength: float
+) -> tuple[Numbers, Numbers]:
+    """Weight [outputs, features] and bias [outputs] of the head that fits best.
+
+    Logistic regression for classes and for the tags of words, one for each of several labels (one-vs-rest),
+    ridge for numbers. A class that no row has is never predicted; a label that all or no rows have keeps its
+    log odds.
+    """
+    if single(kind) == "regression":
+        ridge = Ridge(alpha=1 / strength).fit(features, labels)
+        return np.atleast_2d(ridge.coef_).astype(np.float64), np.atleast_1d(ridge.intercept_)
+    if single(kind) == "multi-label":
+        return solve_each(features, labels, strength)
+    return solve_classes(features, labels, outputs, strength)
+
+
+def solve_classes(
+    features: Features, labels: NDArray[np.int64], classes: int, strength: float
+) -> tuple[Numbers, Numbers]:
+    weight, bias = np.zeros((classes, features.shape[1])), np.full(classes, NEVER)
+    found = np.unique(labels)
+    if len(found) == 1:
+        bias[found] = 0.0
+        return weight, bias
+    solver = fitted(features, labels, strength)
+    if len(found) == 2:
+        first, second = found
+        bias[first], bias[second] = 0.0, solver.intercept_[0]
+        weight[second] = solver.coef_[0]
+    else:
+        weight[found], bias[found] = solver.coef_, solver.intercept_
+    return weight, bias
+
+
+def solve_each(features: Features, sets: NDArray[np.float32], strength: float) -> tuple[Numbers, Numbers]:
+    shares = (sets.sum(axis=0) + 0.5) / (len(sets) + 1)
+    weight, bias = np.zeros((sets.shape[1], features.shape[1])), np.log(shares / (1 - shares)).astype(float)
+    for label in np.flatnonzero(np.ptp(sets, axis=0)):
+        solver = fitted(features, sets[:, label], strength)
+        weight[label], bias[label] = solver.coef_[0], solver.intercept_[0]
+    return weight, bias
+
+
+def fitted(features: Features, labels: NDArray[Any], strength: float) -> LogisticRegression:
+    solver = LogisticRegression(C=strength, max_iter=1000)
+    with warnings.catch_warnings():
+        # a nearly converged head is scored like any other
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return solver.fit(features, labels)
