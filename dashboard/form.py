@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.submission import methods_on
 from dashboard.words import method_name, metric_name, plain
-from selector.choices import KINDS, METRICS, backbone_named, default_backbone
+from selector.choices import KINDS, backbone_named, default_backbone, metrics_for
 from selector.errors import USER_ERRORS
 from selector.study import RUNNERS
 from selector.uploads import ENDINGS, MAX_UPLOAD_BYTES, Upload
@@ -51,7 +51,15 @@ def ask_columns(columns: list[str]) -> dict[str, Any]:
         "Task", KINDS, index=None, key="task", placeholder="automatic", persist_state="session"
     )
     asked["metric"] = places[4].selectbox(
-        "Metric", METRICS, format_func=metric_name, key="metric", persist_state="session"
+        "Metric",
+        metrics_for(asked["task"]),
+        index=None,
+        format_func=metric_name,
+        key="metric",
+        placeholder="automatic",
+        accept_new_options=True,
+        help="Type f1: and a label for the F1 score of that label, such as f1:spam.",
+        persist_state="session",
     )
     return asked
 

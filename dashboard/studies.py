@@ -91,7 +91,5 @@ def facts(study: Study) -> str:
     """One line on data and backbone, in markdown."""
     rows = study.task["rows"]
     counts = ", ".join(f"{rows[split]:,} {split}" for split in ("train", "validation", "test"))
-    return (
-        f"{plain(study.task['name'])}: {len(study.task['labels'])} labels, {counts} rows, "
-        f"backbone {plain(study.spec['backbone'])}"
-    )
+    labels = f"{len(study.task['labels'])} labels, " if study.task["labels"] else ""
+    return f"{plain(study.task['name'])}: {labels}{counts} rows, backbone {plain(study.spec['backbone'])}"

@@ -24,7 +24,7 @@ class Understood:
     task: dict[str, Any]
     """The task's summary: kind, metric, columns, labels, rows, origin."""
     counts: dict[str, dict[str, int]]
-    """Split -> label -> rows."""
+    """Split -> label -> rows, or words, that have it; empty where numbers are predicted."""
     findings: list[dict[str, Any]]
     """What the checks found, the worst first."""
 
@@ -47,13 +47,8 @@ def understand(file_ids: tuple[str, ...], _uploads: Uploads, spec: StudySpec) ->
     """Read and check a request, whatever the checks find; raises one of USER_ERRORS."""
     with written(**_uploads) as files:
         checked = check_request(files, spec, force=True)
-    task = checked.task
-    splits = {"train": task.train, "validation": task.validation, "test": task.test}
-    counts = {
-        split: {label: int((rows.labels == i).sum()) for i, label in enumerate(task.labels)}
-        for split, rows in splits.items()
-    }
-    return Understood(task.summary(), counts, [finding.to_json() for finding in checked.findings])
+    findings = [finding.to_json() for finding in checked.findings]
+    return Understood(checked.task.summary(), checked.label_counts(), findings)
 
 
 def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None) -> str:

@@ -31,7 +31,18 @@ METHODS = {
     **{name: words.removeprefix("the ") for name, words in BASELINE_NAMES.items()},
 }
 MODULES = {"adapter": "adapter", "prefix": "prefix"}
-METRICS = {"macro_f1": "macro F1", "weighted_f1": "weighted F1", "matthews": "Matthews correlation"}
+METRICS = {
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "weighted_f1": "weighted F1",
+    "matthews": "Matthews correlation",
+    "auroc": "AUROC",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "r2": "R²",
+    "span_f1": "span F1",
+    "token_accuracy": "token accuracy",
+}
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|$~:&-])")
 
 

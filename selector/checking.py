@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.table import Table
 
 from selector.study import RequestError
@@ -29,6 +30,20 @@ class Checked:
     def summary(self) -> dict[str, Any]:
         """What a study keeps of it, as JSON values."""
         return {**self.task.summary(), "findings": [finding.to_json() for finding in self.findings]}
+
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """Split -> label -> rows, or words, that have it; empty where numbers are predicted."""
+        labels = self.task.labels
+        if not labels:
+            return {}
+        found = {}
+        for name, split in zip(SPLITS, (self.task.train, self.task.validation, self.task.test), strict=True):
+            several = split.labels.ndim == 2
+            counts = (
+                (split.labels > 0).sum(0) if several else np.bincount(split.labels, minlength=len(labels))
+            )
+            found[name] = dict(zip(labels, counts.tolist(), strict=True))
+        return found
 
 
 def check_data(task: Task, train: Path, backbone: Backbone) -> Checked:

@@ -7,10 +7,18 @@ from pathlib import Path
 from selector.service import space_for
 from selector.study import DataFile, StudySpec
 from trainers.checkpoint import PACKAGED, default_reference
-from trainers.metrics import METRICS
+from trainers.kinds import single
+from trainers.metrics import LOWER_IS_BETTER, METRICS_OF
 from trainers.task import KINDS
 
-__all__ = ["KINDS", "METRICS", "backbone_named", "default_backbone", "method_names"]
+__all__ = ["KINDS", "backbone_named", "default_backbone", "method_names", "metrics_for"]
+
+
+def metrics_for(kind: str | None) -> list[str]:
+    """The metrics that a search can choose by, of one kind or of all; classes also have f1:LABEL."""
+    kinds = METRICS_OF if kind is None else [single(kind)]
+    every = dict.fromkeys(name for each in kinds for name in METRICS_OF[each])
+    return [name for name in every if name not in LOWER_IS_BETTER]
 
 
 def default_backbone() -> str:

@@ -18,7 +18,8 @@ def print_study(study: Study, database: str, console: Console) -> None:
     """Everything that a person wants to know of a study."""
     task = study.task
     rows = ", ".join(f"{count} {split}" for split, count in task["rows"].items())
-    console.print(f"{study.name}: {task['kind']}, {len(task['labels'])} labels, {rows} rows", soft_wrap=True)
+    labels = f"{len(task['labels'])} labels, " if task["labels"] else ""
+    console.print(f"{study.name}: {task['kind']}, {labels}{rows} rows", soft_wrap=True)
     if study.baselines:
         console.print(baselines_table(study))
     if study.trials:

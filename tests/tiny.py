@@ -98,6 +98,31 @@ def sentences(count: int, seed: int = 0) -> Split:
     return Split(texts, None, chance.integers(0, CLASSES, count))
 
 
+def rows_of(kind: str, count: int, seed: int = 0) -> Split:
+    """Random sentences with random labels in the form of a kind; second texts are the first in reverse."""
+    rows, chance = sentences(count, seed), np.random.default_rng([seed, 1])
+    pairs = rows.texts[::-1] if kind.startswith("pair-") else None
+    if kind == "multi-label":
+        return Split(rows.texts, pairs, chance.integers(0, 2, (count, CLASSES)).astype(np.float32))
+    if kind.endswith("regression"):
+        return Split(rows.texts, pairs, chance.normal(20, 5, count).astype(np.float32))
+    if kind == "token-classification":
+        words = tuple(tuple(text.split()) for text in rows.texts)
+        offsets = np.cumsum([0, *map(len, words)]).astype(np.int64)
+        return Split(words, None, chance.integers(0, CLASSES, offsets[-1]), offsets)
+    return Split(rows.texts, pairs, rows.labels)
+
+
+def task_of_kind(kind: str, *counts: int) -> Task:
+    """A task of a kind with so many training, validation and test rows."""
+    metric = {"multi-label": "micro_f1", "token-classification": "token_accuracy"}.get(kind, "accuracy")
+    regression = kind.endswith("regression")
+    splits = [rows_of(kind, count, seed) for seed, count in enumerate(counts)]
+    return task_of(
+        *splits, kind=kind, labels=0 if regression else CLASSES, metric="pearson" if regression else metric
+    )
+
+
 def task_of(
     *splits: Split, kind: str = "classification", labels: int = CLASSES, metric: str = "accuracy"
 ) -> Task:

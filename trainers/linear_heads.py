@@ -39,7 +39,7 @@ def solve(
     """
     if single(kind) == "regression":
         ridge = Ridge(alpha=1 / strength).fit(features, labels)
-        return np.atleast_2d(ridge.coef_).astype(np.float64), np.atleast_1d(ridge.intercept_)
+        return ridge.coef_[None].astype(np.float64), np.array([ridge.intercept_], np.float64)
     if single(kind) == "multi-label":
         return solve_each(features, labels, strength)
     return solve_classes(features, labels, outputs, strength)

@@ -20,9 +20,10 @@ def show_understood(found: Understood) -> None:
     task = found.task
     columns = task["columns"]
     pair = "" if columns["text_pair"] is None else f" and {plain(columns['text_pair'])}"
+    labels = f"{len(task['labels'])} labels of" if task["labels"] else "the numbers of"
     st.markdown(
         f"**{plain(task['kind'])}** of column **{plain(columns['text'])}{pair}** into "
-        f"{len(task['labels'])} labels of column **{plain(columns['label'])}**, "
+        f"{labels} column **{plain(columns['label'])}**, "
         f"scored by **{metric_name(task['metric'])}**."
     )
     splits = ("train", "validation", "test")
@@ -37,6 +38,8 @@ def show_understood(found: Understood) -> None:
         hide_index=True,
         key="splits",
     )
+    if not found.counts:
+        return
     counts = pd.DataFrame(found.counts).rename_axis("label").reset_index()
     st.dataframe(
         counts, hide_index=True, key="labels", width="content", height=min(38 + 35 * len(counts), 260)
