@@ -52,22 +52,9 @@ def test_a_folder_of_splits_is_kept_as_files(tmp_path: Path, files: Files) -> No
     assert again.labels == ("no", "yes")
 
 
-@pytest.mark.parametrize(
-    ("rows", "metric", "message"),
-    [
-        (
-            "text,label\na,0.5\nb,1.5\nc,2\nd,3\ne,4\n",
-            None,
-            "a task of regression, which cannot be trained yet",
-        ),
-        (CSV, "auroc", "a search cannot choose by auroc yet"),
-        (CSV, "f1:1", "a search cannot choose by f1:1 yet; choose --metric from accuracy"),
-    ],
-)
-def test_what_cannot_be_trained_yet_is_told(
-    rows: str, metric: str | None, message: str, tmp_path: Path
-) -> None:
+def test_a_metric_of_which_less_is_better_is_no_choice(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
-    path.write_text(rows)
-    with pytest.raises(TaskError, match=message):
-        read(DataFiles(train=path), spec_of(path, metric))
+    path.write_text("text,label\n" + "".join(f"row {i},{i / 2}\n" for i in range(30)))
+    assert read(DataFiles(train=path), spec_of(path)).metric == "pearson"
+    with pytest.raises(TaskError, match="of --metric rmse less is better.*choose r2, which ranks"):
+        read(DataFiles(train=path), spec_of(path, "rmse"))
