@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny import WORDS
+from tiny import WORDS, task_of_kind
 
 from trainers.backbone import Backbone
 from trainers.checks import Finding, Lengths, examine, token_lengths
@@ -186,6 +186,16 @@ def test_rare_labels_and_labels_that_no_score_speaks_of_are_named() -> None:
     assert told == ["1 of 3 labels have fewer than 8 training rows", "1 of 3 labels have no test row"]
     empty = with_labels(task, "train", [0, 1] * 40)
     assert next(f for f in examine(empty) if f.check == "rare classes").severity == "error"
+
+
+def test_a_tag_or_one_of_several_labels_without_training_rows_stops_nothing() -> None:
+    for kind in ("multi-label", "token-classification"):
+        task = task_of_kind(kind, 40, 20, 20)
+        first_two = np.array([1, 1, 0], np.float32) * task.train.labels if kind == "multi-label" else None
+        labels = np.minimum(task.train.labels, 1) if first_two is None else first_two
+        found = examine(replace(task, train=replace(task.train, labels=labels)))
+        severities = [f.severity for f in found if f.what == "1 of 3 labels have no training row"]
+        assert severities == ["warning"], kind
 
 
 def test_too_few_rows_to_train_on_or_to_score_stop_a_study() -> None:
