@@ -25,9 +25,9 @@ from trainers.building import AnyStack, build_stack, method_named
 from trainers.checkpoint import BITS
 from trainers.kinds import single
 from trainers.method import MethodConfig
+from trainers.output_scale import output_scale
 from trainers.predictions import said, same_predictions
 from trainers.stack import Candidate, State
-from trainers.target_scale import target_scale
 from trainers.task import Split, Task
 from trainers.train import Logits, logits_of
 
@@ -148,7 +148,7 @@ def _parity(export: Exported, task: Task, expected: Logits) -> dict[str, Any]:
     difference = float(np.abs(found - expected).max())
     tolerance = TOLERANCE
     if single(task.kind) == "regression":
-        tolerance = tolerance * target_scale(task).deviation + 8 * float(np.spacing(np.abs(expected).max()))
+        tolerance = tolerance * output_scale(task).deviation + 8 * float(np.spacing(np.abs(expected).max()))
     if not difference <= tolerance:
         raise ExportError(
             f"the reloaded module differs from the trained one: largest logit difference {difference:.2e}, "

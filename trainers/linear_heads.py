@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from trainers.kinds import single
+from trainers.output_scale import log_odds
 
 Numbers = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -64,8 +65,7 @@ def solve_classes(
 
 
 def solve_each(features: Features, sets: NDArray[np.float32], strength: float) -> tuple[Numbers, Numbers]:
-    shares = (sets.sum(axis=0) + 0.5) / (len(sets) + 1)
-    weight, bias = np.zeros((sets.shape[1], features.shape[1])), np.log(shares / (1 - shares)).astype(float)
+    weight, bias = np.zeros((sets.shape[1], features.shape[1])), log_odds(sets)
     for label in np.flatnonzero(np.ptp(sets, axis=0)):
         solver = fitted(features, sets[:, label], strength)
         weight[label], bias[label] = solver.coef_[0], solver.intercept_[0]

@@ -15,11 +15,10 @@ from trainers.backbone import Backbone
 from trainers.batches import Tokens, batches, evaluation_order, tokenise, training_order
 from trainers.building import AnyStack, OwnRules, build_stack
 from trainers.fidelity import Fidelity, Report
-from trainers.heads import losses
 from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
+from trainers.output_scale import OutputScale, output_scale
 from trainers.stack import Candidate, State
-from trainers.target_scale import TargetScale, target_scale
 from trainers.task import Split, Task
 
 BATCH_SIZE = 16
@@ -45,14 +44,9 @@ class Data:
     """Tokens after which a text is cut, and a row of words is read in parts."""
 
     @cached_property
-    def scale(self) -> TargetScale:
-        """In which numbers are trained on; `train`, `validation` and `test` hold them in their own unit."""
-        return target_scale(self.task)
-
-    @cached_property
-    def targets(self) -> Tokens:
-        """The training split with labels as they are trained on."""
-        return self.scale.standard(self.train)
+    def scale(self) -> OutputScale:
+        """From what heads give to what they predict."""
+        return output_scale(self.task)
 
 
 def prepare(task: Task, backbone: Backbone) -> Data:
@@ -113,17 +107,17 @@ class Training:
         final = self.done >= self.epochs
         scored = self.stack.on(self.stack.backbone.in_fp32) if final else self.stack
         with scored.watching() as watch:
-            self.logits = self.data.scale.own(logits_of(scored, self.data.validation))
+            self.logits = self.data.scale.applied(logits_of(scored, self.data.validation))
         self.gates = [watch.gates(i) for i in range(len(scored))]
         self.seconds += (time.perf_counter() - start) / len(self.stack)
         return [self._report(i) for i in range(len(self.stack))]
 
     def test_logits(self) -> Float[np.ndarray, "candidates items classes"]:
         """Logits on the test split, fp32; for finalists only."""
-        return self.data.scale.own(logits_of(self.stack.on(self.stack.backbone.in_fp32), self.data.test))
+        return self.data.scale.applied(logits_of(self.stack.on(self.stack.backbone.in_fp32), self.data.test))
 
     def deployed(self) -> list[tuple[MethodConfig, State]]:
-        """What is left of each candidate: its module, with a head that gives the data's own unit."""
+        """What is left of each candidate: its module, with a head that predicts by itself."""
         return [(config, self.data.scale.folded(state)) for config, state in self.stack.deployed()]
 
     def select(self, kept: list[int]) -> None:
@@ -141,13 +135,13 @@ class Training:
         self.train_loss = [self.train_loss[i] for i in kept]
 
     def _epoch(self, epoch: int) -> list[float]:
-        tokens = self.data.targets
+        tokens, scale = self.data.train, self.data.scale
         order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
         for i, batch in enumerate(batches(tokens, order, self.stack.backbone.pad_token_id, device)):
             step, steps = epoch * len(order) + i, self.epochs * len(order)
-            loss = losses(self.stack.logits(batch, training=True), batch.labels)
+            loss = scale.losses(self.stack.logits(batch, training=True), batch.labels)
             penalty = self.stack.penalty
             goal = loss if penalty is None else loss + penalty
             (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)

@@ -39,7 +39,7 @@ def candidates(count: int = 3) -> list[Candidate]:
 
 
 def first_batch(data: Data) -> Batch:
-    return next(batches(data.targets, [np.arange(6)], 0, torch.device("cpu")))
+    return next(batches(data.train, [np.arange(6)], 0, torch.device("cpu")))
 
 
 def mean_loss(kind: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -107,6 +107,21 @@ def test_numbers_are_predicted_in_their_own_unit(backbone: Backbone) -> None:
     for i, (config, state) in enumerate(other.deployed()):
         alone = Stack(backbone, [Candidate(config, 0)], 1, [state])
         assert np.allclose(logits_of(alone, other.data.validation)[0], other.logits[i], rtol=1e-4)
+
+
+def test_a_loss_counts_numbers_in_deviations_and_several_labels_from_their_odds(backbone: Backbone) -> None:
+    logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    task = task_of_kind("multi-label", 40, 5, 5)
+    shares = (task.train.labels.sum(0) + 0.5) / 41
+    labels = torch.from_numpy(task.validation.labels)
+    shifted = logits + torch.tensor(np.log(shares / (1 - shares)))
+    found = data_of(backbone, task).scale.losses(logits, labels)
+    assert torch.allclose(found[1], binary_cross_entropy_with_logits(shifted[1], labels), rtol=1e-5)
+    task = task_of_kind("regression", 40, 5, 5)
+    numbers = torch.from_numpy(task.validation.labels)
+    standard = (numbers - task.train.labels.mean()) / task.train.labels.std()
+    found = data_of(backbone, task).scale.losses(logits[..., :1], numbers)
+    assert torch.allclose(found[1], mse_loss(logits[1, :, 0], standard), rtol=1e-4)
 
 
 def in_cents(split: Split) -> Split:

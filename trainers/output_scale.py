@@ -1,0 +1,70 @@
+"""Where a head starts from: numbers from the mean of the training rows, several labels from their odds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainers.heads import losses
+from trainers.kinds import single
+from trainers.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class OutputScale:
+    """What a trained head gives, times `deviation` plus `centre`, is what is predicted.
+
+    | kind | centre | deviation |
+    |---|---|---|
+    | regression | mean of the training labels | their standard deviation |
+    | multi-label | log odds of each label in training | 1 |
+    | others | 0 | 1 |
+
+    So the same learning rates suit scores from 0 to 1 and prices in thousands, and labels of which each is
+    rare are not all pushed down from even odds first (as Lin et al. 2017 start theirs).
+    """
+
+    centre: NDArray[np.float64]
+    """`[outputs]`."""
+    deviation: float = 1.0
+
+    def losses(
+        self, logits: Float[Tensor, "candidates items outputs"], labels: Shaped[Tensor, "items ..."]
+    ) -> Float[Tensor, " candidates"]:
+        """Each candidate's loss; of numbers the squared error in standard deviations."""
+        centre = torch.from_numpy(self.centre).to(logits)
+        return losses(logits * self.deviation + centre, labels) / self.deviation**2
+
+    def applied(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The predictions of trained heads, from what they give."""
+        return (logits * self.deviation + self.centre).astype(np.float32)
+
+    def folded(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of a candidate whose head predicts by itself."""
+        weight, bias = (state[name].double() * self.deviation for name in ("head.weight", "head.bias"))
+        bias = bias + torch.from_numpy(self.centre).to(bias)
+        return {**state, "head.weight": weight.float(), "head.bias": bias.float()}
+
+
+def output_scale(task: Task) -> OutputScale:
+    """That of the training split."""
+    labels: NDArray[Any] = task.train.labels
+    if single(task.kind) == "regression":
+        numbers = labels.astype(np.float64)
+        return OutputScale(np.array([numbers.mean()]), float(numbers.std()))
+    if task.kind == "multi-label":
+        return OutputScale(log_odds(labels))
+    return OutputScale(np.zeros(task.outputs))
+
+
+def log_odds(sets: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of each label, as if half a row more had it and half a row more had it not: finite for all."""
+    shares = (sets.sum(axis=0, dtype=np.float64) + 0.5) / (len(sets) + 1)
+    return np.asarray(np.log(shares / (1 - shares)))
