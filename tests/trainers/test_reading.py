@@ -210,6 +210,13 @@ def test_a_malformed_file_is_named_with_a_way_out(what: str, tmp_path: Path) -> 
     assert message.isprintable() and len(message) < 700
 
 
+def test_texts_of_a_parquet_file_that_are_no_utf_8_are_told(tmp_path: Path) -> None:
+    wrong = pyarrow.array([b"caf\xe9", b"b"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": wrong, "label": ["x", "y"]}), tmp_path / "t.parquet")
+    with pytest.raises(TaskError, match=r"t.parquet is not a readable Parquet file.*use JSONL"):
+        read_task(tmp_path / "t.parquet")
+
+
 def test_what_is_no_file_is_named_with_a_way_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "folder.csv").mkdir()
