@@ -52,9 +52,14 @@ def open_one(given: Given, split: str) -> Source:
 
 def open_path(given: str | Path) -> dict[str, Source]:
     path = Path(given)
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:  # such as a name that is too long
+        name, reason = shown(str(given)), error.strerror or "unreadable"
+        raise TaskError(f"{name} cannot be a file ({reason}); check the path") from error
+    if is_folder:
         return open_folder(path)
-    if not path.exists() and HUB_ID.fullmatch(str(given)) and ending_of(path).lower() not in FORMATS:
+    if not exists and HUB_ID.fullmatch(str(given)) and ending_of(path).lower() not in FORMATS:
         # datasets takes a second to import, and few studies need it
         loaded = importlib.import_module("trainers.hub").load(str(given))
         title = str(given).rpartition("/")[2].replace(":", "-")

@@ -105,7 +105,7 @@ def list_columns(source: Source, names: Sequence[str]) -> frozenset[str]:
     Raises:
         TaskError: as `blocks` does.
     """
-    first = next(blocks(source, names), {}) if names else {}
+    first = next(blocks(source, names))
     return frozenset(name for name, values in first.items() if holds_lists(values[:SAMPLED_ROWS]))
 
 

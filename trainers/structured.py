@@ -92,7 +92,6 @@ def read_table(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]
     names = class_names(source.table.schema)
     for batch in source.table.select(list(wanted)).to_batches(max_chunksize=BLOCK_ROWS):
         try:
-            batch.validate(full=True)  # an offset that is wrong would read foreign memory
             yield block_of(batch, wanted, names)
         except (pyarrow.ArrowException, UnicodeDecodeError) as error:
             raise TaskError(unreadable(source, error)) from error
@@ -101,7 +100,12 @@ def read_table(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]
 def block_of(
     batch: pyarrow.RecordBatch, wanted: Sequence[str], names: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """The columns of a batch, with the names of the classes in place of their numbers."""
+    """The columns of a batch, with the names of the classes in place of their numbers.
+
+    Raises:
+        ArrowInvalid: if a text is not UTF-8, or an offset is wrong, which would read foreign memory.
+    """
+    batch.validate(full=True)
     return {
         name: named(batch.column(name), names[name]) if name in names else batch.column(name)
         for name in wanted

@@ -170,6 +170,7 @@ MALFORMED: dict[str, tuple[str, bytes, str, str]] = {
         "item 2 is missing",
         "leave it out",
     ),
+    "no objects": ("t.json", b"[]", "has no rows", "one example in each row"),
     "missing key": ("t.jsonl", b'{"text": "a", "label": "x"}\n{"text": "b"}', "no label in 1 of 2", "drop"),
     "null text": ("t.jsonl", b'{"text": null, "label": "x"}', "no text in 1 of 1", "drop"),
     "NaN label": ("t.jsonl", b'{"text": "a", "label": NaN}', "no label in 1 of 1", "drop"),
@@ -210,12 +211,24 @@ def test_a_malformed_file_is_named_with_a_way_out(what: str, tmp_path: Path) -> 
     assert message.isprintable() and len(message) < 700
 
 
+def test_texts_of_a_parquet_file_that_are_no_utf_8_are_told(tmp_path: Path) -> None:
+    wrong = pyarrow.array([b"caf\xe9", b"b"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": wrong, "label": ["x", "y"]}), tmp_path / "t.parquet")
+    with pytest.raises(TaskError, match=r"t.parquet is not a readable Parquet file.*use JSONL"):
+        read_task(tmp_path / "t.parquet")
+
+
 def test_what_is_no_file_is_named_with_a_way_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "folder.csv").mkdir()
     for name, wrong in (("pipe.csv", "regular"), ("folder.csv", "folder"), ("none.csv", "does not exist")):
         with pytest.raises(TaskError, match=rf"{name} .*{wrong}.*(\.csv|check the path)"):
             open_source(tmp_path / name)
+
+
+def test_a_name_that_is_no_path_is_told() -> None:
+    with pytest.raises(TaskError, match=r"nnn\.csv cannot be a file \(File name too long\); check the path"):
+        read_task(Path("n" * 300 + ".csv"))
 
 
 def test_a_missing_column_is_answered_with_those_there_are(tmp_path: Path) -> None:
