@@ -33,8 +33,8 @@ def near_duplicates(parts: Sequence[Sequence[str]]) -> Pairs:
     """Pairs of rows that overlap enough in each part: in the text, of text pairs in both texts.
 
     Of many rows alike, each is paired with the first or the one before, so the number of pairs grows with
-    the rows, not with their square: `MinHashLSH` of datasketch compares every pair of a bucket, and takes
-    42 s for 20,000 texts that share a template, instead of 1 s.
+    the rows, not with their square: `MinHashLSH` of datasketch gives every pair of a bucket, 394 million for
+    20,000 texts that share a template, and took 100 s for them where this took 2 s.
     """
     signatures = [signatures_of(texts) for texts in parts]
     whole = np.minimum.reduce(signatures)  # the signature of the union

@@ -129,7 +129,7 @@ def rare_classes(rows: Rows) -> Iterator[Finding]:
     few = np.flatnonzero((counts[0] > 0) & (counts[0] < FEW_PER_CLASS))
     if len(none):
         advice = "add training rows of these labels, or drop the rows that have them"
-        # a row with several labels, or with many words, is worth keeping when one of them was never trained
+        # where a row has several labels, one that is never learned is missed, and the others count
         severity = "error" if rows.has_one_class else "warning"
         yield classes(rows, none, 0, severity, "have no training row", advice)
     if len(few):

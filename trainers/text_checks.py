@@ -87,12 +87,13 @@ def cut_texts(rows: Rows) -> Iterator[Finding]:
     long = np.flatnonzero(tokens > rows.lengths.limit)
     if len(long):
         share = len(long) / len(tokens)
+        measured = "" if len(tokens) == len(rows.texts) else " that were measured"
         longest = long[np.argsort(-tokens[long], kind="stable")][:MOST_EXAMPLES]
         examples = zip(rows.lengths.rows[longest], tokens[longest], strict=True)
         yield Finding(
             check="truncation",
             severity="warning" if share >= NOTABLE_CUT else "advice",
-            what=f"{len(long):,} of {counted(len(tokens), 'row')} ({percent(share)}) are cut; "
+            what=f"{len(long):,} of {counted(len(tokens), 'row')}{measured} ({percent(share)}) are cut; "
             f"{rows.lengths.summary()}",
             count=len(long),
             share=share,
