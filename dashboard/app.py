@@ -14,6 +14,7 @@ page = st.navigation(
         st.Page("views/submit.py", title="Submit", icon=":material/upload_file:", default=True),
         st.Page("views/progress.py", title="Progress", icon=":material/monitoring:"),
         st.Page("views/leaderboard.py", title="Leaderboard", icon=":material/leaderboard:"),
+        st.Page("views/gates.py", title="Gates", icon=":material/grid_on:"),
         st.Page("views/recommendation.py", title="Recommendation", icon=":material/task_alt:"),
     ]
 )

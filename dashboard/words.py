@@ -21,8 +21,16 @@ METHODS = {
     "lora": "LoRA",
     "prefix": "prefix-tuning",
     "unipelt": "UniPELT",
+    "ia3": "(IA)³",
+    "layernorm": "LayerNorm tuning",
+    "reft": "LoReFT",
+    "vera": "VeRA",
+    "prompt": "prompt tuning",
+    "compacter": "Compacter",
+    "full": "full fine-tuning",
     **{name: words.removeprefix("the ") for name, words in BASELINE_NAMES.items()},
 }
+MODULES = {"adapter": "adapter", "prefix": "prefix"}
 METRICS = {"macro_f1": "macro F1", "weighted_f1": "weighted F1", "matthews": "Matthews correlation"}
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|$~:&-])")
 
@@ -35,6 +43,11 @@ def plain(text: object) -> str:
 def method_name(method: str) -> str:
     """The name that papers use; a method unknown here keeps its own."""
     return METHODS.get(method, method)
+
+
+def module_name(method: str) -> str:
+    """A method as one module of a mixture, in a word."""
+    return MODULES.get(method, method_name(method))
 
 
 def metric_name(metric: str) -> str:

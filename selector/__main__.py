@@ -25,6 +25,7 @@ from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
     from storage.records import Study
+    from trainers.pruning import Pruned
 
 app = typer.Typer(
     help="Find the right parameter-efficient fine-tuning method, with its numbers, for your data and budget.",
@@ -68,7 +69,7 @@ def search(
         str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Methods to search, such as lora,adapter; default: all.")
+        str | None, typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones.")
     ] = None,
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
@@ -78,6 +79,10 @@ def search(
         int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16", "8bit", "4bit"],
+        typer.Option(help="How the frozen weights are held; 8bit and 4bit need peltier[quantised]."),
+    ] = "auto",
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
@@ -86,7 +91,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     from selector.data import DataFiles
-    from selector.service import Service, check_request
+    from selector.service import Service, check_request, space_for
     from selector.study import DataFile, StudySpec
 
     given = DataFiles(train=train, validation=validation, test=test)
@@ -105,9 +110,12 @@ def search(
         seeds=seeds,
         train_rows=train_rows,
         seed=seed,
+        dtype=dtype,
         runner=runner,
     )
     checked = check_request(given, spec)
+    for reason in space_for(spec)[1]:
+        err.print(reason, soft_wrap=True)
     service = Service(database)
     if context.info_name == "submit":
         _tell_queued(service.submit(given, spec, checked, name=name), as_json)
@@ -199,16 +207,26 @@ def export(
     folder: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
     trial: Annotated[int | None, typer.Option(help="Trial to export; default: the recommended one.")] = None,
     format: Annotated[str, typer.Option(help="Format of the export; there is one: native.")] = "native",
+    prune_gates: Annotated[
+        float | None,
+        typer.Option(help="Leave out modules of a mixture whose gates stay below this, such as 0.1."),
+    ] = None,
     database: Database = DATABASE,
     as_json: Json = False,
 ) -> None:
     """Write a trained module as a folder, after checking that it reloads exactly."""
     from selector.service import Service
 
-    done = Service(database).export(study, folder, trial=trial, format=format)
+    done, pruned = Service(database).export(
+        study, folder, trial=trial, format=format, prune_gates=prune_gates
+    )
     if as_json:
-        print(json.dumps({"folder": done.folder, "trial": done.trial, "difference": done.difference}))
+        found = {"folder": done.folder, "trial": done.trial, "difference": done.difference}
+        extra = {} if pruned is None or prune_gates is None else {"pruned": pruned.facts(prune_gates)}
+        print(json.dumps(found | extra, ensure_ascii=False))
         return
+    if pruned is not None:
+        _tell_pruned(pruned)
     out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
     out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
 
@@ -275,7 +293,7 @@ def doctor(database: Database = DATABASE, as_json: Json = False) -> None:
 
 
 def _backbone(reference: str | None) -> str:
-    from trainers.backbone import PACKAGED, default_reference
+    from trainers.checkpoint import PACKAGED, default_reference
 
     chosen = reference or default_reference()
     if chosen is None:
@@ -301,6 +319,12 @@ def _tell_queued(study: Study, as_json: bool) -> None:
         print(json.dumps({"study": study.name, "state": str(study.state)}))
         return
     out.print(f"queued study {study.name}; run it with: peltier work", soft_wrap=True)
+
+
+def _tell_pruned(pruned: Pruned) -> None:
+    out.print(f"left out, because their gates stay shut: {', '.join(pruned.dropped) or 'nothing'}")
+    for metric, before in pruned.before.items():
+        out.print(f"validation {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
 
 
 def _print_study(study: Study, database: str, as_json: bool) -> None:

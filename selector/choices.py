@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from selector.service import methods_of
+from selector.service import space_for
 from selector.study import DataFile, StudySpec
-from trainers.backbone import PACKAGED, default_reference
+from trainers.checkpoint import PACKAGED, default_reference
 from trainers.metrics import METRICS
 from trainers.task import KINDS
 
@@ -29,5 +29,5 @@ def method_names(backbone: str) -> tuple[list[str], list[str]]:
     Raises:
         BackboneError: if the backbone cannot be used.
     """
-    methods, reasons = methods_of(StudySpec(train=DataFile(name=""), backbone=backbone))
-    return [method.name for method in methods], reasons
+    space, reasons = space_for(StudySpec(train=DataFile(name=""), backbone=backbone))
+    return [method.name for method in space.methods], reasons

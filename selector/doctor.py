@@ -11,7 +11,7 @@ import torch
 
 from storage.database import open_database
 from storage.errors import StorageError
-from trainers.backbone import BackboneError, default_reference, locate, native_dtype
+from trainers.checkpoint import BackboneError, default_reference, locate, native_dtype
 
 PACKAGES = ("peltier", "torch", "transformers", "optuna", "ray", "sqlalchemy", "streamlit")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from selector.search import SearchError
 from selector.study import RequestError
 from storage.errors import StorageError
-from trainers.backbone import BackboneError
+from trainers.checkpoint import BackboneError
 from trainers.export import ExportError
 from trainers.task import TaskError
 

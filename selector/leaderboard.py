@@ -10,7 +10,10 @@ from typing import Any
 
 from storage.records import State, Study, Trial
 
-SHARED = ("learning_rate", "weight_decay")
+SHARED = ("layers", "learning_rate", "weight_decay")
+QUIET = (False, 0.0, "all", "unshifted", "real tokens")
+FACTORS = ("b_rate", "scaling")
+"""Values that say that nothing is done go unsaid, and so do factors of 1."""
 """Fields that every method has. Not asked from `trainers`: a table must not wait for torch."""
 
 ORDER = (State.COMPLETE, State.PRUNED, State.RUNNING, State.WAITING, State.FAIL)
@@ -64,7 +67,8 @@ def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
 
 def config_text(config: Mapping[str, Any]) -> str:
     """A configuration in one line: the method's own fields first, then those that all methods share."""
-    names = sorted(config, key=lambda name: name in SHARED)
+    said = [n for n, value in config.items() if value not in QUIET and not (n in FACTORS and value == 1)]
+    names = sorted(said, key=lambda name: name in SHARED)
     return ", ".join(f"{name} {_text(config[name])}" for name in names)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from storage.records import Baseline, Study, Trial
@@ -58,6 +59,7 @@ def _trial(trial: Trial, metric: str) -> dict[str, Any]:
         "epochs": trial.epochs,
         "validation": _score(trial, metric),
         "trainable_parameters": trial.trainable_parameters,
+        "gates": _gates(trial),
         "message": trial.message,
     }
 
@@ -69,10 +71,22 @@ def _finalist(trial: Trial, metric: str) -> dict[str, Any]:
         "state": str(trial.state),
         "validation": _score(trial, metric),
         "test": None if trial.test is None else trial.test[metric],
+        "gates": _gates(trial),
     }
 
 
 def _score(trial: Trial, metric: str) -> float | None:
     scores: Mapping[str, float] = trial.reports[-1].metrics if trial.reports else {}
-    value = scores.get(metric)
+    return _number(scores.get(metric))
+
+
+def _gates(trial: Trial) -> list[dict[str, Any]]:
+    """The gates of the last report; an empty list for a trial without gates."""
+    gates = trial.reports[-1].gates if trial.reports else ()
+    return [
+        {**asdict(gate), "mean": _number(gate.mean), "deviation": _number(gate.deviation)} for gate in gates
+    ]
+
+
+def _number(value: float | None) -> float | None:
     return value if value is not None and value == value else None  # NaN is not JSON

@@ -19,7 +19,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from selector.space import defaults, parameters, suggest
+from selector.space import Space, defaults, parameters, suggest
 from storage.records import State, Trial
 from trainers.method import MethodConfig
 
@@ -32,7 +32,7 @@ ATTEMPTS = 20
 def propose(
     trials: Sequence[Trial],
     count: int,
-    methods: Sequence[type[MethodConfig]],
+    space: Space,
     metric: str,
     seed: int,
 ) -> list[MethodConfig]:
@@ -45,7 +45,7 @@ def propose(
         ValueError: if every method keeps failing.
     """
     searched = [trial for trial in trials if trial.repeat_of is None]
-    working = _working(searched, methods)
+    working = _working(searched, space)
     tried = {_key(trial.method, trial.config) for trial in searched}
     fresh = [config for config in defaults(working) if _key(config.name, config.values()) not in tried]
     proposals = fresh[:count]
@@ -55,18 +55,18 @@ def propose(
     return proposals
 
 
-def _working(trials: Sequence[Trial], methods: Sequence[type[MethodConfig]]) -> list[type[MethodConfig]]:
+def _working(trials: Sequence[Trial], space: Space) -> Space:
     failed = Counter(trial.method for trial in trials if trial.state is State.FAIL)
     succeeded = {trial.method for trial in trials if trial.state in (State.COMPLETE, State.PRUNED)}
-    working = [one for one in methods if one.name in succeeded or failed[one.name] < FAILURES]
+    names = [method.name for method in space.methods]
+    working = [name for name in names if name in succeeded or failed[name] < FAILURES]
     if not working:
-        names = ", ".join(method.name for method in methods) or "none was given"
         last = next((trial.message for trial in reversed(trials) if trial.state is State.FAIL), "")
         raise ValueError(
-            f"no method is left to try ({names}): each failed {FAILURES} times without a success; "
-            f"the last failure says: {last}"
+            f"no method is left to try ({', '.join(names) or 'none was given'}): "
+            f"each failed {FAILURES} times without a success; the last failure says: {last}"
         )
-    return working
+    return space.only(working)
 
 
 def _key(method: str, values: Mapping[str, Any]) -> tuple[object, ...]:
@@ -76,13 +76,13 @@ def _key(method: str, values: Mapping[str, Any]) -> tuple[object, ...]:
 # ------------------------------------------------------------------------------- Optuna's side
 
 
-def _known(trials: Sequence[Trial], methods: Sequence[type[MethodConfig]], metric: str) -> list[FrozenTrial]:
-    by_name = {method.name: method for method in methods}
+def _known(trials: Sequence[Trial], space: Space, metric: str) -> list[FrozenTrial]:
+    by_name = {method.name: method for method in space.methods}
     known = []
     for trial in trials:
         if trial.method in by_name and (trial.state is not State.FAIL or _diverged(trial)):
             config = by_name[trial.method].from_values(trial.config)
-            known.append(_frozen(trial, config, methods, metric))
+            known.append(_frozen(trial, config, space, metric))
     return known
 
 
@@ -92,10 +92,8 @@ def _diverged(trial: Trial) -> bool:
     return bool(trial.reports) and not math.isfinite(trial.reports[-1].train_loss)
 
 
-def _frozen(
-    trial: Trial, config: MethodConfig, methods: Sequence[type[MethodConfig]], metric: str
-) -> FrozenTrial:
-    values, distributions = parameters(config, methods)
+def _frozen(trial: Trial, config: MethodConfig, space: Space, metric: str) -> FrozenTrial:
+    values, distributions = parameters(config, space)
     curve = {report.epochs: report.metrics[metric] for report in trial.reports}
     score = trial.reports[-1].metrics[metric] if trial.reports else math.nan
     state, value = TrialState.RUNNING, None
@@ -113,7 +111,7 @@ def _sample(
     known: Sequence[FrozenTrial],
     beside: Sequence[MethodConfig],
     count: int,
-    methods: Sequence[type[MethodConfig]],
+    space: Space,
     tried: set[tuple[object, ...]],
     entropy: Sequence[int],
 ) -> list[MethodConfig]:
@@ -123,22 +121,20 @@ def _sample(
         study = optuna.create_study(direction="maximize", sampler=_tpe(entropy))
         study.add_trials(known)
         for config in beside:
-            values, distributions = parameters(config, methods)
+            values, distributions = parameters(config, space)
             study.add_trial(
                 create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
             )
         for _ in range(count):
-            found.append(_ask(study, methods, seen))
+            found.append(_ask(study, space, seen))
             seen.add(_key(found[-1].name, found[-1].values()))
     return found
 
 
-def _ask(
-    study: optuna.Study, methods: Sequence[type[MethodConfig]], seen: set[tuple[object, ...]]
-) -> MethodConfig:
+def _ask(study: optuna.Study, space: Space, seen: set[tuple[object, ...]]) -> MethodConfig:
     for _ in range(ATTEMPTS):
         trial = study.ask()
-        config = suggest(trial, methods)
+        config = suggest(trial, space)
         if _key(config.name, config.values()) not in seen:
             break
         study.tell(trial, state=TrialState.FAIL)

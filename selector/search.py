@@ -12,12 +12,15 @@ from selector.finalists import choose_finalists
 from selector.halving import plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
 from selector.samplers import propose
+from selector.space import Space
 from selector.study import StudySpec
 from storage.database import Database
 from storage.files import Files
-from storage.records import Baseline, Report, State, Trial
+from storage.records import Baseline, Gate, Report, State, Trial
+from trainers.building import method_named
 from trainers.cost import Cost
-from trainers.method import METHODS, MethodConfig
+from trainers.fidelity import Report as Measured
+from trainers.method import MethodConfig
 from trainers.metrics import metrics_of
 from trainers.task import Task
 
@@ -44,15 +47,15 @@ class Search:
         files: Files,
         study_id: int,
         task: Task,
-        methods: Sequence[type[MethodConfig]],
-        cost: Callable[[MethodConfig], Cost],
+        space: Space,
+        cost: Callable[[MethodConfig], Cost | None],
         clock: Clock,
     ) -> None:
         self._database = database
         self._files = files
         self._id = study_id
         self._task = task
-        self._methods = methods
+        self._space = space
         self._cost = cost
         self._clock = clock
         database.fail_running_trials(study_id, INTERRUPTED)
@@ -102,9 +105,7 @@ class Search:
         # Small enough that every place gets a bracket, large enough that cutting means something.
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
         count = min(self._spec.bracket_size, share, self._to_propose())
-        configs = propose(
-            list(self._trials.values()), count, self._methods, self._task.metric, self._spec.seed
-        )
+        configs = propose(list(self._trials.values()), count, self._space, self._task.metric, self._spec.seed)
         trials = [self._add(config, self._spec.seed) for config in configs]
         return self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
 
@@ -117,8 +118,8 @@ class Search:
             seed=seed,
             state=State.WAITING,
             repeat_of=repeat_of,
-            trainable_parameters=cost.trainable_parameters,
-            stored_bytes=cost.stored_bytes,
+            trainable_parameters=None if cost is None else cost.trainable_parameters,
+            stored_bytes=None if cost is None else cost.stored_bytes,
         )
         self._database.add_trials(self._id, [trial])
         self._trials[trial.number] = trial
@@ -178,7 +179,7 @@ class Search:
         return brackets
 
     def _repeat(self, trial: Trial, seed: int) -> Trial:
-        return self._add(METHODS[trial.method].from_values(trial.config), seed, repeat_of=trial.number)
+        return self._add(method_named(trial.method).from_values(trial.config), seed, repeat_of=trial.number)
 
     def _repeated(self, trial: Trial, seed: int) -> bool:
         return any(
@@ -241,7 +242,7 @@ class Search:
         trial = self._trials[outcome.number]
         reports = trial.reports
         if outcome.report is not None:
-            reports += (Report(rung=rung, **asdict(outcome.report)),)
+            reports += (_kept(rung, outcome.report),)
         logits, test = outcome.validation_logits, outcome.test_logits
         return replace(
             trial,
@@ -281,6 +282,13 @@ class Search:
             done = sum(t.state is State.COMPLETE for t in repeats)
             text = f"repeating finalists with fresh seeds: {done} of {len(repeats)} trainings done"
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
+
+
+def _kept(rung: int, measured: Measured) -> Report:
+    """A report of the engine as the store keeps it."""
+    values = asdict(measured)
+    gates = tuple(Gate(**gate) for gate in values.pop("gates"))
+    return Report(rung=rung, gates=gates, **values)
 
 
 def _whole_training(trials: Sequence[Trial], epochs: int) -> float:

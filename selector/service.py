@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from selector.budget import Clock
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
@@ -18,16 +17,18 @@ from selector.jobs import Bench, Runner
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
-from selector.space import choose_methods
+from selector.space import Space, choose_methods, space_of
 from selector.study import RequestError, StudySpec
 from storage.database import open_database
 from storage.files import Files, files_folder
 from storage.records import Export, State, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
-from trainers.cost import Cost, cost_of
+from trainers.batches import tokenise
+from trainers.building import costs_on
+from trainers.checkpoint import BITS
 from trainers.export import module_from_bytes, write_export
-from trainers.method import MethodConfig
+from trainers.pruning import Pruned, prune
 from trainers.task import Task
 from trainers.train import length_of
 
@@ -42,25 +43,26 @@ def check_request(given: DataFiles, spec: StudySpec) -> Task:
         TaskError, BackboneError, RequestError: with a message for the user.
     """
     task = read(given, spec)
-    methods_of(spec)
-    load_backbone(spec.backbone, device="cpu")  # broken weights are found now, not by the first worker
+    space_for(spec)
+    # Broken weights are found now, not by the first worker.
+    load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
     return task
 
 
-def methods_of(spec: StudySpec) -> tuple[list[type[MethodConfig]], list[str]]:
-    """The methods to search on the backbone, and why others are left out.
+def space_for(spec: StudySpec) -> tuple[Space, list[str]]:
+    """What is searched on the backbone, and why other methods are left out.
 
     Raises:
         RequestError: if a method is unknown, or none is left.
     """
-    roles = outline(spec.backbone).roles
+    sites = outline(spec.backbone, spec.dtype).sites
     try:
-        methods, reasons = choose_methods(spec.methods, roles)
+        methods, reasons = choose_methods(spec.methods, sites)
     except ValueError as error:
         raise RequestError(str(error)) from None
     if not methods:
         raise RequestError(f"no method can run on backbone {spec.backbone!r}: {'; '.join(reasons)}")
-    return methods, reasons
+    return space_of(methods, sites), reasons
 
 
 class Service:
@@ -135,16 +137,12 @@ class Service:
         study = self.database.study(study_id)
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
-        methods, _ = methods_of(spec)
-        sketch = outline(spec.backbone)
-
-        def cost(config: MethodConfig) -> Cost:
-            return cost_of(config, sketch.sites, len(task.labels), sketch.hidden_size)
-
+        space, _ = space_for(spec)
+        cost = costs_on(spec.backbone, len(task.labels), spec.dtype)
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)
-        search = Search(self.database, self.files, study_id, task, methods, cost, clock)
-        runner_of(spec.runner).run(search, Bench(study=study_id, task=task, backbone=spec.backbone))
+        search = Search(self.database, self.files, study_id, task, space, cost, clock)
+        runner_of(spec.runner).run(search, _bench(study_id, task, spec))
         self._tell(study_id, "comparing the finalists", clock)
         recommendation = decide(self.database.study(study_id), self.files, task)
         self.database.set_recommendation(study_id, recommendation.to_json())
@@ -190,11 +188,18 @@ class Service:
     # ---------------------------------------------------------------------------- exporting
 
     def export(
-        self, name_or_id: str, folder: Path, *, trial: int | None = None, format: str = "native"
-    ) -> Export:
+        self,
+        name_or_id: str,
+        folder: Path,
+        *,
+        trial: int | None = None,
+        format: str = "native",
+        prune_gates: float | None = None,
+    ) -> tuple[Export, Pruned | None]:
         """Write a module as a folder, after checking that it reloads to the trained logits.
 
-        Without `trial` the recommended module is written.
+        Without `trial` the recommended module is written. With `prune_gates` it goes out without the
+        modules whose gates stay below that on the validation split.
 
         Raises:
             RequestError: if there is nothing to export, saying what there is.
@@ -203,14 +208,21 @@ class Service:
         if format not in FORMATS:
             raise RequestError(f"format {format!r} is unknown; formats: {', '.join(FORMATS)}")
         study = self.study(name_or_id)
-        return self._export(
-            study, read_kept(self.files, StudySpec.from_json(study.spec)), folder, trial=trial
-        )
+        task = read_kept(self.files, StudySpec.from_json(study.spec))
+        return self._export(study, task, folder, trial=trial, prune_gates=prune_gates)
 
-    def _export(self, study: Study, task: Task, folder: Path, *, trial: int | None) -> Export:
+    def _export(
+        self,
+        study: Study,
+        task: Task,
+        folder: Path,
+        *,
+        trial: int | None,
+        prune_gates: float | None = None,
+    ) -> tuple[Export, Pruned | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
-        backbone = load_backbone(spec.backbone, dtype="fp32")
+        backbone = load_backbone(spec.backbone, dtype=_exported(spec.dtype))
         module = module_from_bytes(chosen.module)
         # The names that the user's files had; the kept copies are read under other ones.
         task = replace(task, name=study.task["name"], origin=study.task["origin"])
@@ -220,7 +232,15 @@ class Service:
             **chosen.facts,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        difference = write_export(folder, module, backbone, task, max_length, chosen.logits, facts)
+        logits, pruned = chosen.logits, None
+        if prune_gates is not None:
+            validation = tokenise(task.validation, backbone.tokenizer, max_length)
+            pruned = prune(module, backbone, validation, len(task.labels), prune_gates)
+            module, logits = pruned.module, pruned.logits
+            # The test split is not opened again for a module that was changed afterwards.
+            scores = {"validation": dict(pruned.after), "test": None}
+            facts = {**facts, "scores": scores, "pruned_gates": pruned.facts(prune_gates)}
+        difference = write_export(folder, module, backbone, task, max_length, logits, facts)
         export = Export(
             trial=chosen.trial,
             baseline=chosen.baseline,
@@ -230,7 +250,16 @@ class Service:
             created=datetime.now(UTC),
         )
         self.database.add_export(study.id, export)
-        return export
+        return export, pruned
+
+
+def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
+    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype)
+
+
+def _exported(dtype: str) -> str:
+    """How the backbone is held under an export: quantised as it was trained on, else in fp32."""
+    return dtype if dtype in BITS else "fp32"
 
 
 def _why(error: BaseException) -> str:

@@ -52,6 +52,8 @@ class StudySpec:
     """Configurations that start together and are halved against each other."""
     train_rows: int | None = None
     seed: int = 0
+    dtype: str = "auto"
+    """How the frozen weights are held: auto, fp32, bf16, 8bit or 4bit."""
     runner: str = "ray"
 
     def __post_init__(self) -> None:
@@ -64,6 +66,8 @@ class StudySpec:
             raise RequestError(
                 f"the budget is {self.budget_seconds:g} seconds; it must be positive, such as 20m"
             )
+        if self.dtype not in PRECISIONS:
+            raise RequestError(f"dtype {self.dtype!r} is unknown; possible: {', '.join(PRECISIONS)}")
         if self.runner not in RUNNERS:
             raise RequestError(f"runner {self.runner!r} is unknown; runners: {', '.join(RUNNERS)}")
 
@@ -85,3 +89,4 @@ class StudySpec:
 DEFAULT_DATABASE = "sqlite:///peltier.db"
 LARGEST_SEED = 2**31 - 1
 RUNNERS = ("ray", "local")
+PRECISIONS = ("auto", "fp32", "bf16", "8bit", "4bit")

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from selector.halving import Standing, keep
 from selector.jobs import BaselineResult, Baselines, Bench, Bracket, Entry, Job, Outcome, Result, Rung
 from storage.records import State
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.baselines import BaselineScores, majority, tfidf_logistic_regression
+from trainers.building import method_named
 from trainers.cost import cost_of
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
-from trainers.method import METHODS, MethodConfig
+from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
 from trainers.stack import Candidate
@@ -78,12 +78,13 @@ def _stacks(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Entries that may share a stack, at most `MAX_STACK` together, the largest side by side."""
     alike: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:
-        alike.setdefault(_config(entry).stack_key, []).append(entry)
+        config = _config(entry)
+        alike.setdefault((config.stack_key, entry.number if config.alone else None), []).append(entry)
     return [group[i : i + MAX_STACK] for group in alike.values() for i in range(0, len(group), MAX_STACK)]
 
 
 def _config(entry: Entry) -> MethodConfig:
-    return METHODS[entry.method].from_values(entry.values)
+    return method_named(entry.method).from_values(entry.values)
 
 
 def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
@@ -156,18 +157,19 @@ class _Group:
         training = self._training
         if training is None or not numbers:
             return []
-        states = training.stack.states()
+        modules = training.stack.deployed()
         scored = training.test_logits() if test else None
         outcomes = []
         for number in numbers:
             i = self.numbers.index(number)
             candidate = training.stack.candidates[i]
+            config, state = modules[i]
             outcomes.append(
                 Outcome(
                     number=number,
                     state=State.COMPLETE,
                     report=reports[number],
-                    module=Module(candidate.config, candidate.seed, states[i]).to_bytes(),
+                    module=Module(config, candidate.seed, state).to_bytes(),
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                 )

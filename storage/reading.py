@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from storage.errors import StorageError
-from storage.records import Baseline, Export, Report, State, Study, Trial
+from storage.records import Baseline, Export, Gate, Report, State, Study, Trial
 from storage.tables import BaselineRow, ExportRow, ReportRow, StudyRow, TrialRow
 
 SHOWN_NAMES = 5
@@ -116,6 +116,7 @@ def _report(row: ReportRow) -> Report:
         metrics=row.metrics,
         train_loss=row.train_loss,
         seconds=row.seconds,
+        gates=tuple(Gate(**gate) for gate in row.gates or ()),
     )
 
 

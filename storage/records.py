@@ -24,6 +24,22 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gate:
+    """How far one gate of a mixture was open, over the validation split."""
+
+    layer: int
+    """Transformer layer from 0; -1 for the embeddings."""
+    module: str
+    """Name of the method behind the gate, such as lora."""
+    role: str
+    """Where in the layer it sits, such as query."""
+    mean: float
+    """In (0, 1); near 0 the module adds nothing. NaN when training diverged."""
+    deviation: float
+    """Standard deviation over the examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What was measured of one trial at the end of one rung."""
 
@@ -37,6 +53,8 @@ class Report:
     """Mean training loss of the last epoch; NaN or infinite when training diverged."""
     seconds: float
     """Device seconds that this trial used so far: its share of its stack."""
+    gates: tuple[Gate, ...] = ()
+    """Empty for a method without gates, and for reports from before gates were kept."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ class Base(DeclarativeBase):
         float: Number,
         datetime: UTCDateTime,
         dict[str, Any]: Json,
+        list[dict[str, Any]]: Json,
         # length 8: COMPLETE is the longest word
         State: Enum(State, native_enum=False, length=8, name="state"),
     }
@@ -100,6 +101,7 @@ class ReportRow(Base):
     metrics: Mapped[dict[str, Any]]
     train_loss: Mapped[float] = mapped_column(nullable=True)
     seconds: Mapped[float]
+    gates: Mapped[list[dict[str, Any]] | None]
 
 
 class BaselineRow(Base):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from storage.errors import StorageError
-from storage.records import Report, State, Trial
+from storage.records import Gate, Report, State, Trial
 from storage.tables import ReportRow, TrialRow
 from storage.writing import FINISHED, numbers, refused, study_row
 
@@ -120,4 +121,9 @@ def _report_row(trial: TrialRow, report: Report) -> ReportRow:
         metrics=numbers(report.metrics),
         train_loss=float(report.train_loss),
         seconds=float(report.seconds),
+        gates=[_gate(gate) for gate in report.gates] or None,
     )
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {**asdict(gate), **numbers({"mean": gate.mean, "deviation": gate.deviation})}

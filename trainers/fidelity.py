@@ -19,13 +19,13 @@ class Gate:
     """How far one gate of a mixture is open, over the validation split."""
 
     layer: int
-    """Transformer layer from 0."""
+    """Transformer layer from 0; -1 for the embeddings."""
     module: str
-    """The method behind the gate, such as adapter, prefix or lora."""
+    """Name of the method behind the gate, such as lora."""
     role: str
-    """Where it sits, such as query, value, attention or ffn_residual."""
+    """Role of the site where it sits, such as query."""
     mean: float
-    """Over the examples; between 0 (closed) and 1 (open)."""
+    """In (0, 1); near 0 the module adds nothing. NaN when training diverged."""
     deviation: float
     """Standard deviation over the examples."""
 
@@ -42,4 +42,4 @@ class Report:
     seconds: float
     """Device seconds used so far: this candidate's share of its stack."""
     gates: tuple[Gate, ...] = ()
-    """Of a mixture with gates; empty for all other methods."""
+    """Empty for a method without gates."""

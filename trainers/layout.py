@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainers.backbone import Backbone
 from trainers.heads import initial_head
@@ -35,6 +35,10 @@ class Place:
     """`[candidates, 1, 1]`: 0 for candidates that change nothing here; None when all do."""
     owners: frozenset[int]
     """Candidates that have a module here."""
+
+    def tensors(self, stacked: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the delta is given: constants, and the tensors of a state, stacked, by their short names."""
+        return {**self.constants, **{short: stacked[full] for short, full in self.names.items()}}
 
 
 def full_name(site: Site, delta: Trained, short: str) -> str:
@@ -151,17 +155,21 @@ def _place(site: Site, owners: Mapping[int, Trained], count: int, backbone: Back
         site=site,
         delta=delta,
         names={short: full_name(site, delta, short) for short in delta.shapes()},
-        constants={**stacked, **_frozen(site, delta, backbone.model)},
+        constants={**stacked, **_frozen(site, delta, backbone)},
         scaling=None if owns.all() else owns.to(backbone.device, backbone.dtype),
         owners=frozenset(owners),
     )
 
 
-def _frozen(site: Site, delta: Trained, model: nn.Module) -> dict[str, Tensor]:
+def _frozen(site: Site, delta: Trained, backbone: Backbone) -> dict[str, Tensor]:
     if site.role not in LINEAR_ROLES:
         return {}
-    module = model.get_submodule(site.module)
-    weight, bias = module.get_parameter("weight"), getattr(module, "bias", None)
-    weight = weight.detach().mT if is_transposed(module) else weight.detach()
+    module = backbone.model.get_submodule(site.module)
+    if not site.readable:
+        # Its device and type are known, its numbers are not.
+        unknown = torch.empty(0, device=module.get_parameter("weight").device, dtype=backbone.dtype)
+        return delta.frozen(unknown, None)
+    stored, bias = module.get_parameter("weight").detach(), getattr(module, "bias", None)
+    weight = stored.mT if is_transposed(module) else stored
     part = slice(site.start, None if site.start is None else site.start + site.d_out)
     return delta.frozen(weight[part], None if bias is None else bias.detach()[part])

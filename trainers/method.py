@@ -330,6 +330,7 @@ class Trained(ABC):
         """Name -> tensor that is not trained and the same for all candidates.
 
         `weight` (`[d_out, d_in]`) and `bias` are the frozen module's, on its device and in its dtype.
+        A quantised weight cannot be read: `weight` then is empty and `bias` None.
         Delivered to `change` without a `candidates` axis.
         """
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from torch import Tensor, nn
@@ -71,6 +71,8 @@ class Site:
     """Set for LayerNorms and RMSNorms."""
     shape: tuple[int, ...] = ()
     """Of a weight."""
+    readable: bool = True
+    """False for a layer whose weight is quantised."""
 
 
 LINEAR_ROLES = ("query", "key", "value", "attention_output", "ffn_gate", "ffn_in", "ffn_out")
@@ -79,8 +81,12 @@ Modules = Mapping[str, nn.Module]
 _PART = re.compile(r"(?P<module>[^\[]+)(?:\[(?P<index>\d+)/(?P<count>\d+)\])?")
 
 
-def sites_of(model: nn.Module, family: Family, hidden_size: int) -> tuple[Site, ...]:
+def sites_of(
+    model: nn.Module, family: Family, hidden_size: int, *, quantised: bool = False
+) -> tuple[Site, ...]:
     """All sites of a model, in the order of the forward pass.
+
+    The weights of a `quantised` model can be neither read nor changed.
 
     Raises:
         AttributeError: if the model lacks the modules of this family.
@@ -95,6 +101,8 @@ def sites_of(model: nn.Module, family: Family, hidden_size: int) -> tuple[Site, 
         found += _outputs(modules, -1, role, path)
     for layer in range(len(layers)):
         found += _of_layer(modules, family, layer, hidden_size)
+    if quantised:
+        return tuple(replace(site, readable=site.role not in LINEAR_ROLES) for site in found)
     return (*found, *_weights(model, family))
 
 

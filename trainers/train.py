@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from trainers.backbone import Backbone
 from trainers.batches import Tokens, batches, evaluation_order, tokenise, training_order
+from trainers.building import AnyStack, OwnRules, build_stack
 from trainers.fidelity import Fidelity, Report
 from trainers.heads import losses
 from trainers.metrics import metrics_of
 from trainers.optim import AdamW, schedule
-from trainers.stack import Candidate, Stack
+from trainers.stack import Candidate
 from trainers.task import Split, Task
 
 BATCH_SIZE = 16
@@ -65,7 +66,7 @@ class Training:
     """A stack on its way: what is trained, how far, and the state of its optimizer."""
 
     def __init__(
-        self, stack: Stack, data: Data, *, epochs: int, seed: int, batch_size: int = BATCH_SIZE
+        self, stack: AnyStack, data: Data, *, epochs: int, seed: int, batch_size: int = BATCH_SIZE
     ) -> None:
         """`epochs` is the length of a whole training: the learning rate falls to zero there.
 
@@ -120,11 +121,14 @@ class Training:
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
         for i, batch in enumerate(batches(self.data.train, order, self.stack.backbone.pad_token_id, device)):
+            step, steps = epoch * len(order) + i, self.epochs * len(order)
             loss = losses(self.stack.logits(batch, training=True), batch.labels)
-            goal = loss if self.stack.penalty is None else loss + self.stack.penalty
+            penalty = self.stack.penalty
+            goal = loss if penalty is None else loss + penalty
             (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
-            factor = schedule(epoch * len(order) + i, self.epochs * len(order))
-            self.optimizer.step(self.stack.parameters, gradient, factor)
+            self.optimizer.step(self.stack.parameters, gradient, schedule(step, steps))
+            if isinstance(self.stack, OwnRules):
+                self.stack.after_step(gradient, step, steps)
             total += loss.detach() * len(batch)
         return [float(value) for value in total / len(self.data.train)]
 
@@ -149,12 +153,12 @@ def start(
 ) -> Training:
     """A new training of candidates that can share a stack."""
     return Training(
-        Stack(backbone, candidates, data.classes), data, epochs=epochs, seed=seed, batch_size=batch_size
+        build_stack(backbone, candidates, data.classes), data, epochs=epochs, seed=seed, batch_size=batch_size
     )
 
 
 @torch.no_grad()
-def logits_of(stack: Stack, tokens: Tokens) -> Float[np.ndarray, "candidates rows classes"]:
+def logits_of(stack: AnyStack, tokens: Tokens) -> Float[np.ndarray, "candidates rows classes"]:
     """Logits of every candidate for every row, in the order of the rows."""
     found = np.empty((len(stack), len(tokens), stack.classes), dtype=np.float32)
     order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
@@ -164,7 +168,7 @@ def logits_of(stack: Stack, tokens: Tokens) -> Float[np.ndarray, "candidates row
     return found
 
 
-def _optimizer(stack: Stack) -> AdamW:
+def _optimizer(stack: AnyStack) -> AdamW:
     configs = [candidate.config for candidate in stack.candidates]
     rates = [config.learning_rate for config in configs]
     decays = [config.weight_decay for config in configs]

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from browser import opened_browser
+from playwright.sync_api import Browser
 
 from storage.database import Database, open_database
-from storage.records import Baseline, Export, Report, State, Study, Trial
+from storage.records import Baseline, Export, Gate, Report, State, Study, Trial
 
 TASK = {
     "name": "tickets",
@@ -60,6 +62,22 @@ TRIALS = (
     trial(5, "lora", [0.9], 40_000, repeat_of=0, test={"accuracy": 0.8}),
     trial(6, "lora", [0.8], 40_000, repeat_of=0, test={"accuracy": 0.9}),
     trial(7, "adapter", [0.6], 90_000, repeat_of=2, test={"accuracy": 0.5}),
+)
+PLACES = (("prefix", "attention"), ("lora", "query"), ("lora", "value"), ("adapter", "ffn_residual"))
+
+
+def gates(epochs: int, layers: int = 3) -> tuple[Gate, ...]:
+    """The higher the layer, the wider its gates open with the epochs; all start at one half."""
+    return tuple(
+        Gate(layer=layer, module=module, role=role, mean=0.5 + layer * epochs / 20, deviation=epochs / 100)
+        for layer in range(layers)
+        for module, role in PLACES
+    )
+
+
+PLAIN_MIXTURE = trial(8, "unipelt", [0.3, 0.5, 0.6], 150_000)
+MIXTURE = replace(
+    PLAIN_MIXTURE, reports=tuple(replace(one, gates=gates(one.epochs)) for one in PLAIN_MIXTURE.reports)
 )
 BASELINES = (
     Baseline(name="majority", validation={"accuracy": 0.5}, test={"accuracy": 0.4}),
@@ -116,6 +134,20 @@ STUDY = Study(
 def study() -> Study:
     """A finished study that recommends its LoRA trial 0."""
     return STUDY
+
+
+@pytest.fixture
+def mixture() -> Trial:
+    """A complete mixture of prefix, LoRA and adapter over three layers, measured after 1, 2 and 4 epochs."""
+    return MIXTURE
+
+
+# Not for the whole session: an open playwright lets no other test start an event loop.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium."""
+    with opened_browser() as opened:
+        yield opened
 
 
 @pytest.fixture

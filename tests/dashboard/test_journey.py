@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import random
-import shutil
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from string import ascii_lowercase
 
 import pytest
-from playwright.sync_api import Browser, Page, TimeoutError, expect, sync_playwright
+from browser import PATIENCE, free_port, running, settled, wait_for_server
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-).split()
 LABELS = ("small order", "large order")
-PATIENCE = 60_000
-"""Milliseconds that a page may take on a busy machine."""
 
 
 def write_orders(path: Path, rows: int = 90) -> Path:
@@ -41,58 +30,6 @@ def write_orders(path: Path, rows: int = 90) -> Path:
             codes = ["".join(chance.choices(ascii_lowercase, k=6)) for _ in range((2, 12)[i % 2])]
             writer.writerow([" ".join(codes), LABELS[i % 2]])
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None and os.environ.get("CI"):
-        pytest.fail("no Chromium: install chromium")
-    if found is None:
-        pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=QUIET)
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def running(command: list[str], folder: Path, log: Path) -> Iterator[None]:
-    """`peltier ...` for as long as the block lasts."""
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "selector", *command],
-            cwd=folder,
-            env={**os.environ, "PELTIER_DATABASE_URL": f"sqlite:///{folder}/peltier.db"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def wait_for_server(address: str, log: Path) -> None:
-    for _ in range(120):
-        try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(f"the dashboard did not start: {log.read_text()}")
 
 
 def choose(page: Page, label: str, option: str) -> None:
@@ -128,13 +65,6 @@ def submit(page: Page, data: Path, backbone: Path) -> None:
 def open_page(page: Page, name: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
     expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible(timeout=PATIENCE)
-
-
-def settled(page: Page, picture: Path) -> None:
-    """A screenshot of the page once it has been drawn; no page may show an exception."""
-    page.wait_for_timeout(1500)
-    expect(page.get_by_test_id("stException")).to_have_count(0)
-    page.screenshot(path=picture)
 
 
 def test_a_file_becomes_an_export_that_predicts(browser: Browser, tiny_folder: Path, tmp_path: Path) -> None:

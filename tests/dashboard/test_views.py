@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from storage.database import Database
-from storage.records import State, Study
+from storage.records import State, Study, Trial
 
 APP = str(Path(__file__).parents[2] / "dashboard" / "app.py")
 REVIEWS = b"text,label\n" + b"".join(
@@ -33,7 +33,7 @@ def texts(page: AppTest) -> str:
 
 def test_every_page_of_a_finished_study_is_drawn(stored: Callable[..., Study]) -> None:
     name = stored().name
-    for view in ("submit", "progress", "leaderboard", "recommendation"):
+    for view in ("submit", "progress", "leaderboard", "gates", "recommendation"):
         page = opened(view, name)
         assert not page.exception and not page.error, (view, texts(page))
 
@@ -71,6 +71,42 @@ def test_lost_export_folder_is_told_with_the_way_out(stored: Callable[..., Study
     page = opened("recommendation", name)
     assert not page.exception
     assert "is not on this machine" in page.error[0].value
+
+
+def test_gates_of_the_best_complete_mixture_come_first_and_others_can_be_chosen(
+    stored: Callable[..., Study], study: Study, mixture: Trial
+) -> None:
+    cut = replace(
+        mixture, number=9, state=State.PRUNED, reports=mixture.reports[:1], config={"modules": "AP"}
+    )
+    worse = replace(mixture, number=10, reports=mixture.reports[:2])
+    page = opened("gates", stored(trials=(*study.trials, cut, worse, mixture)).name)
+    assert not page.exception and not page.error, texts(page)
+    trials = page.selectbox(key="gated_tickets-1")
+    assert trials.options == [
+        "UniPELT, trial 8: validation accuracy 0.600, complete",
+        "UniPELT, trial 10: validation accuracy 0.500, complete",
+        "UniPELT, trial 9: validation accuracy 0.300, stopped early",
+    ]
+    assert trials.value == 8
+    assert "Near 0 the module is not used" in texts(page)
+    trials.set_value(9).run()
+    assert not page.exception
+    assert "modules AP" in texts(page)
+
+
+def test_study_without_gates_says_how_to_get_some(stored: Callable[..., Study], study: Study) -> None:
+    page = opened("gates", stored().name)
+    assert not page.exception and not page.get("plotly_chart")
+    assert "No trial of this study has gates" in page.info[0].value
+    assert page.code[0].value == "peltier search DATA --methods unipelt"
+
+
+def test_study_that_runs_may_still_get_gates(stored: Callable[..., Study], study: Study) -> None:
+    running = stored(state=State.RUNNING, trials=study.trials[:2], recommendation=None, export=False)
+    page = opened("gates", running.name)
+    assert not page.exception and not page.code
+    assert "No gates have been measured yet" in page.info[0].value
 
 
 def test_study_that_waits_too_long_asks_for_a_worker(
@@ -111,7 +147,7 @@ def test_unknown_study_in_the_address_gives_the_newest_and_a_warning(stored: Cal
 
 @pytest.mark.usefixtures("database")
 def test_empty_store_leads_to_the_submit_page() -> None:
-    for view in ("progress", "leaderboard", "recommendation"):
+    for view in ("progress", "leaderboard", "gates", "recommendation"):
         page = opened(view)
         assert not page.exception
         assert page.info[0].value == "There is no study yet."

@@ -43,7 +43,7 @@ def shell(
         shutil.copytree(tiny_folder, tmp_path / name)
     (tmp_path / "no-config" / "config.json").unlink()
     (tmp_path / "no-weights" / "model.safetensors").unlink()
-    (tmp_path / "gpt" / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "gpt" / "config.json").write_text('{"model_type": "bloom"}')
     monkeypatch.chdir(tmp_path)
     return Shell(monkeypatch, capsys)
 
@@ -70,12 +70,12 @@ def assert_refused(said: Said, hint: str) -> None:
         ("rows.csv --validation empty.csv", "empty.csv is empty"),
         ("rows.csv --task translation", "choose --task from classification, pair-classification"),
         ("rows.csv --metric bleu", "choose --metric from accuracy, macro_f1"),
-        ("rows.csv --methods lorra", "methods: adapter, bitfit, lora, prefix, unipelt"),
+        ("rows.csv --methods lorra", "methods: adapter, bitfit, "),
         ("rows.csv --budget soon", "write for example 90s, 20m or 1h30m"),
         ("rows.csv --budget 0s", "it must be positive"),
         ("rows.csv --backbone no-config", "has no config.json"),
         ("rows.csv --backbone no-weights", "has no .safetensors weights"),
-        ("rows.csv --backbone gpt", "is of family 'gpt2'; supported families: bert"),
+        ("rows.csv --backbone gpt", "is of family 'bloom', unknown and built like none"),
         ("rows.csv --backbone no/such/backbone", "is neither a folder nor a model"),
         ("rows.csv --database nonsense", "'nonsense' is not a database URL"),
         ("rows.csv --database sqlite:///no/such/folder/peltier.db", "does not exist"),

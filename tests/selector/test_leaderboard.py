@@ -76,8 +76,8 @@ def test_a_configuration_reads_as_one_line_with_its_own_fields_first() -> None:
     config = METHODS["lora"](learning_rate=1e-3, weight_decay=0.01)
     written = "rank 8, alpha 16, targets query value, learning_rate 1e-3, weight_decay 0.01"
     assert config_text(config.values()) == written
-    shown = {"rank": 3, "alpha": 57.1425, "learning_rate": 2.9560346e-3, "gated": True, "other": 0.0}
-    assert config_text(shown) == "rank 3, alpha 57.1, gated yes, other 0, learning_rate 2.96e-3"
+    shown = {"rank": 3, "alpha": 57.1425, "learning_rate": 2.9560346e-3, "gated": True, "dora": False}
+    assert config_text(shown) == "rank 3, alpha 57.1, gated yes, learning_rate 2.96e-3"
 
 
 def test_the_fields_that_all_methods_share_are_those_of_a_method_config() -> None:

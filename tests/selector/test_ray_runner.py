@@ -18,7 +18,7 @@ from selector.jobs import Bench, Bracket, Job, JobSource, Result, Runner, Wait
 from selector.runners.local import LocalRunner
 from selector.runners.ray import RayRunner
 from selector.search import Search, SearchError
-from selector.service import methods_of
+from selector.service import space_for
 from selector.study import DataFile, StudySpec
 from storage.database import open_database
 from storage.files import Files
@@ -124,7 +124,7 @@ def run(
     database = open_database(f"sqlite:///{folder / 'study.db'}")
     study_id = database.create_study("study", spec.to_json(), task.summary(), "here").id
     files = Files(folder / "files")
-    search = Search(database, files, study_id, task, methods_of(spec)[0], cost, Clock(None))
+    search = Search(database, files, study_id, task, space_for(spec)[0], cost, Clock(None))
     spy = Spy(search, kills_in_bracket)
     runner.run(spy, Bench(study=study_id, task=task, backbone=spec.backbone, dtype="fp32"))
     return database.study(study_id), spy

@@ -13,11 +13,11 @@ import pytest
 
 from selector.halving import Standing, keep, plan
 from selector.samplers import propose
-from selector.space import defaults
+from selector.space import defaults, space_of
 from storage.records import Report, State, Trial
 from trainers.method import METHODS, MethodConfig
 
-SEARCHED = [METHODS[name] for name in ("adapter", "bitfit", "lora")]
+SEARCHED = space_of([METHODS[name] for name in ("adapter", "bitfit", "lora")])
 EPOCHS = 8
 
 
@@ -111,7 +111,8 @@ def test_proposals_do_not_depend_on_the_hashing_of_strings() -> None:
         "from selector.samplers import propose\n"
         "from storage.records import Report, State, Trial\n"
         "from trainers.method import METHODS\n"
-        "methods = [one for one in METHODS.values() if one.searched]\n"
+        "from selector.space import space_of\n"
+        "methods = space_of([one for one in METHODS.values() if one.searched == 'always'])\n"
         "trials = []\n"
         "for number, config in enumerate(propose([], 14, methods, 'accuracy', 0)):\n"
         "    last = Report(rung=0, epochs=1, metrics={'accuracy': number / 20},\n"
@@ -161,7 +162,7 @@ def test_when_every_method_fails_the_last_message_is_passed_on() -> None:
         for number in range(3)
     ]
     with pytest.raises(ValueError, match=r"no method is left to try \(lora\).*says: out of memory"):
-        propose(failed, 1, [METHODS["lora"]], "accuracy", 0)
+        propose(failed, 1, space_of([METHODS["lora"]]), "accuracy", 0)
 
 
 def test_a_failed_default_is_not_tried_again_and_foreign_trials_are_ignored() -> None:
@@ -185,7 +186,7 @@ def test_learning_rates_that_diverge_are_avoided() -> None:
     failed = [replace(one, reports=()) if one.state is State.FAIL else one for one in trials]
 
     def share_beyond(known: list[Trial]) -> float:
-        found = [propose(known, 4, [bitfit], "accuracy", seed) for seed in range(5)]
+        found = [propose(known, 4, space_of([bitfit]), "accuracy", seed) for seed in range(5)]
         return sum(one.learning_rate > 4e-3 for proposals in found for one in proposals) / 20
 
     # Left out, they would draw the search over the edge, where no score speaks against it.

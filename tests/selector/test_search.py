@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from selector.budget import Clock, affordable_repeats
 from selector.halving import Standing, keep
 from selector.jobs import BaselineResult, Baselines, Bracket, Job, Outcome, Result, Rung, Wait
 from selector.search import Search, SearchError
+from selector.space import space_of
 from selector.study import DataFile, StudySpec
 from storage.database import Database, open_database
 from storage.files import Files
 from storage.records import State, Study
 from trainers.cost import Cost
-from trainers.fidelity import Report
+from trainers.fidelity import Gate, Report
 from trainers.method import METHODS, MethodConfig
 from trainers.metrics import metrics_of
 from trainers.splits import Split
@@ -53,6 +55,11 @@ def logits_with(accuracy: float) -> np.ndarray:
     labels = np.arange(ROWS) % CLASSES
     right = np.arange(ROWS) < round(accuracy * ROWS)
     return np.eye(CLASSES, dtype=np.float32)[np.where(right, labels, 1 - labels)]
+
+
+def gate_after(epochs: int) -> Gate:
+    """A gate that opens with the epochs."""
+    return Gate(layer=3, module="lora", role="query", mean=epochs / 16, deviation=0.125)
 
 
 class Table:
@@ -126,7 +133,11 @@ class Table:
             )
         accuracy = min(1.0, 0.5 + 20 * learning_rate) * (0.8 + 0.2 * epochs / 8)
         report = metrics_of(logits_with(accuracy), np.arange(ROWS) % CLASSES)
-        return Report(epochs=epochs, metrics=report, train_loss=0.1, seconds=float(epochs))
+        gates = (gate_after(epochs),) if method == "unipelt" else ()
+        return Report(epochs=epochs, metrics=report, train_loss=0.1, seconds=float(epochs), gates=gates)
+
+
+SPACE = space_of([METHODS[name] for name in ("adapter", "bitfit", "lora", "prefix", "unipelt")])
 
 
 class Store:
@@ -139,8 +150,7 @@ class Store:
         self.id = self.database.create_study("table", spec.to_json(), make_task().summary(), worker="test").id
 
     def search(self, clock: Clock | None = None) -> Search:
-        methods = [method for method in METHODS.values() if method.searched]
-        return Search(self.database, self.files, self.id, make_task(), methods, cost, clock or Clock(None))
+        return Search(self.database, self.files, self.id, make_task(), SPACE, cost, clock or Clock(None))
 
     @property
     def study(self) -> Study:
@@ -148,7 +158,7 @@ class Store:
 
 
 def cost(config: MethodConfig) -> Cost:
-    return Cost(module_parameters=100, head_parameters=10)
+    return Cost(module_parameters=100, deployed_parameters=100, head_parameters=10)
 
 
 def run(search: Search, table: Table, *, stop_after: int | None = None) -> int:
@@ -170,7 +180,7 @@ def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
     run(store.search(), Table())
     searched = [trial for trial in store.study.trials if trial.repeat_of is None]
     assert len(searched) == 12
-    assert {trial.method for trial in searched[:6]} == {m.name for m in METHODS.values() if m.searched}
+    assert {trial.method for trial in searched[:6]} == {method.name for method in SPACE.methods}
     assert {trial.state for trial in searched} == {State.COMPLETE, State.PRUNED}
     for trial in searched:
         assert [report.epochs for report in trial.reports] == [2, 4, 8][: len(trial.reports)]
@@ -187,6 +197,15 @@ def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
         "tfidf_logistic_regression",
         "linear_probe",
     ]
+
+
+def test_gates_are_kept_with_every_report_of_a_mixture(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run(store.search(), Table())
+    for trial in store.study.trials:
+        for report in trial.reports:
+            kept = [asdict(gate) for gate in report.gates]
+            assert kept == ([asdict(gate_after(report.epochs))] if trial.method == "unipelt" else [])
 
 
 def test_a_search_that_died_goes_on_and_loses_no_finished_trial(tmp_path: Path) -> None:

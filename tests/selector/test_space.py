@@ -6,17 +6,32 @@ import math
 
 import optuna
 import pytest
+import torch
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, TrialState, create_trial
+from tiny import SIZES
+from transformers import AutoConfig, AutoModel
 
-from selector.space import METHOD, choose_methods, defaults, parameters, suggest
-from trainers.method import METHODS
+from selector.space import FIRST, METHOD, Space, choose_methods, defaults, parameters, space_of, suggest
+from trainers.families import FAMILIES
+from trainers.method import METHODS, Choice, Int
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.unipelt import UniPELTConfig
+from trainers.sites import Site, sites_of
 
-SEARCHED = [method for method in METHODS.values() if method.searched]
-ALL_ROLES = frozenset().union(*(method.roles() for method in METHODS.values()))
+SEARCHED = [method for method in METHODS.values() if method.searched == "always"]
+SPACE = space_of(SEARCHED)
+
+
+def sites(family: str) -> tuple[Site, ...]:
+    with torch.device("meta"):
+        return sites_of(
+            AutoModel.from_config(AutoConfig.for_model(family, **SIZES[family])), FAMILIES[family], 32
+        )
+
+
+BERT = sites("bert")
 
 
 @pytest.fixture
@@ -29,8 +44,8 @@ def test_what_optuna_recorded_is_what_parameters_rebuilds(study: optuna.Study) -
     methods = set()
     for _ in range(60):
         trial = study.ask()
-        config = suggest(trial, SEARCHED)
-        values, distributions = parameters(config, SEARCHED)
+        config = suggest(trial, SPACE)
+        values, distributions = parameters(config, SPACE)
         assert (values, distributions) == (trial.params, trial.distributions)
         create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
         methods.add(config.name)
@@ -38,7 +53,7 @@ def test_what_optuna_recorded_is_what_parameters_rebuilds(study: optuna.Study) -
 
 
 def test_fields_are_asked_in_order_under_the_method_with_its_own_domains() -> None:
-    values, distributions = parameters(LoRAConfig(rank=4), SEARCHED)
+    values, distributions = parameters(LoRAConfig(rank=4), SPACE)
     assert list(values) == [METHOD, *(f"lora.{name}" for name in LoRAConfig().values())]
     assert distributions["lora.rank"] == IntDistribution(1, 64, log=True)
     assert distributions["lora.learning_rate"] == FloatDistribution(2e-4, 2e-2, log=True)
@@ -49,34 +64,53 @@ def test_a_union_is_only_asked_for_the_sizes_of_its_modules() -> None:
         METHOD: "unipelt",
         "unipelt.learning_rate": 1e-3,
         "unipelt.weight_decay": 0.0,
+        "unipelt.layers": "all",
         "unipelt.modules": "AL",
-        "unipelt.gated": True,
+        "unipelt.gates": "APL",
+        "unipelt.pooling": "real tokens",
+        "unipelt.gate_start": 0.5,
+        "unipelt.gate_penalty": 0.0,
         "unipelt.bottleneck": 16,
         "unipelt.rank": 2,
     }
     # FixedTrial raises when anything else is asked.
-    config = suggest(FixedTrial(asked), SEARCHED)  # type: ignore[arg-type]
+    config = suggest(FixedTrial(asked), SPACE)  # type: ignore[arg-type]
     assert config == UniPELTConfig(learning_rate=1e-3, modules="AL", bottleneck=16, rank=2)
-    assert parameters(config, SEARCHED)[0] == asked
+    assert parameters(config, SPACE)[0] == asked
 
 
 def test_defaults_give_every_method_one_before_any_gets_its_second() -> None:
-    found = defaults(SEARCHED)
+    found = defaults(SPACE)
     assert [config.name for config in found[: len(SEARCHED)]] == [method.name for method in SEARCHED]
     assert len(found) == sum(len(method.strong_defaults()) for method in SEARCHED) > len(SEARCHED)
     assert all(math.isfinite(config.learning_rate) for config in found)
 
 
 def test_without_names_every_searched_method_is_chosen() -> None:
-    assert choose_methods(None, ALL_ROLES) == (SEARCHED, [])
-    assert choose_methods(["lora", "adapter", "lora"], ALL_ROLES)[0] == [LoRAConfig, METHODS["adapter"]]
+    chosen, reasons = choose_methods(None, BERT)
+    assert {method.name for method in chosen} == {method.name for method in SEARCHED}
+    assert [method.name for method in chosen[:5]] == list(FIRST)
+    assert reasons == []
+    assert choose_methods(["full"], BERT)[0] == [METHODS["full"]]
+    assert choose_methods(["lora", "adapter", "lora"], BERT)[0] == [LoRAConfig, METHODS["adapter"]]
 
 
-def test_a_method_whose_roles_are_missing_is_left_out_with_the_reason() -> None:
-    missing = sorted(METHODS["prefix"].roles())
-    methods, reasons = choose_methods(["lora", "prefix"], LoRAConfig.roles() - METHODS["prefix"].roles())
+def test_a_method_that_has_no_place_on_the_backbone_is_left_out_with_the_reason() -> None:
+    methods, reasons = choose_methods(["lora", "bitfit"], sites("llama"))
     assert methods == [LoRAConfig]
-    assert reasons == [f"prefix is left out: the backbone does not offer {', '.join(missing)}"]
+    assert reasons == ["bitfit is left out: the backbone does not offer biases"]
+
+
+def test_a_backbone_without_biases_gets_no_union_with_bitfit() -> None:
+    narrowed = space_of([UniPELTConfig], sites("llama"))
+    assert narrowed.domains["unipelt"]["modules"] == Choice("AP", "AL", "PL", "APL", "LI", "APLI")
+    assert space_of([UniPELTConfig], BERT).domains["unipelt"]["modules"].contains("APLB")
+
+
+def test_defaults_outside_a_narrowed_space_move_into_it() -> None:
+    domains = {**SPACE.domains["lora"], "rank": Int(2, 4), "targets": Choice("all linear")}
+    (found,) = defaults(Space((LoRAConfig,), {"lora": domains}))
+    assert found == LoRAConfig(rank=4, targets="all linear")
 
 
 @pytest.mark.parametrize(
@@ -89,4 +123,4 @@ def test_a_method_whose_roles_are_missing_is_left_out_with_the_reason() -> None:
 )
 def test_a_wrong_method_name_is_refused_with_the_possible_ones(names: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        choose_methods(names, ALL_ROLES)
+        choose_methods(names, BERT)

@@ -12,9 +12,14 @@ from sqlalchemy import create_engine, event, text
 
 from storage.database import Database, open_database
 from storage.errors import StorageError
-from storage.records import Baseline, Export, Report, State, Study, Trial
+from storage.records import Baseline, Export, Gate, Report, State, Study, Trial
 
 SPEC = {"methods": ["lora", "prefix"], "epochs": 4, "label \u0000 of a user \U0001f525": None}
+
+GATES = (
+    Gate(layer=0, module="prefix", role="attention", mean=0.25, deviation=0.03125),
+    Gate(layer=0, module="lora", role="query", mean=1 / 3, deviation=1e-9),
+)
 
 
 def trial(number: int, **fields: Any) -> Trial:
@@ -42,7 +47,7 @@ def running_study(database: Database, trials: int = 2) -> Study:
 def test_study_read_by_another_process_equals_what_was_written(url: str, database: Database) -> None:
     study_id = running_study(database, trials=1).id
     database.record_rung(study_id, {0: report()}, {0: State.RUNNING}, {})
-    database.record_rung(study_id, {0: report(rung=1)}, {}, {0: "slow"})
+    database.record_rung(study_id, {0: report(rung=1, gates=GATES)}, {}, {0: "slow"})
     database.finish_trial(
         study_id, 0, State.COMPLETE, test={"accuracy": 0.75}, module_file="a" * 64, stored_bytes=2**40
     )
@@ -70,7 +75,7 @@ def test_study_read_by_another_process_equals_what_was_written(url: str, databas
             0,
             state=State.COMPLETE,
             bracket=0,
-            reports=(report(), report(rung=1)),
+            reports=(report(), report(rung=1, gates=GATES)),
             test={"accuracy": 0.75},
             module_file="a" * 64,
             stored_bytes=2**40,
@@ -84,7 +89,8 @@ def test_study_read_by_another_process_equals_what_was_written(url: str, databas
 
 def test_trials_that_were_measured_elsewhere_are_added_with_their_reports(database: Database) -> None:
     study = database.create_study("imported", {}, {})
-    done = trial(3, state=State.PRUNED, reports=(report(), report(rung=1)), test={"accuracy": 1.0})
+    reports = (report(gates=GATES[:1]), report(rung=1, gates=GATES))
+    done = trial(3, state=State.PRUNED, reports=reports, test={"accuracy": 1.0})
     database.add_trials(study.id, [trial(1), done])
     assert database.study(study.id).trials == (trial(1), done)
 
@@ -100,7 +106,8 @@ def test_fields_of_a_configuration_keep_their_order_and_type(database: Database)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e-300])
 def test_numbers_of_a_diverged_trial_come_back_as_they_were(database: Database, value: float) -> None:
     study_id = running_study(database, trials=1).id
-    diverged = report(metrics={"accuracy": value, "macro_f1": 0.5}, train_loss=value)
+    gate = Gate(layer=0, module="lora", role="query", mean=value, deviation=value)
+    diverged = report(metrics={"accuracy": value, "macro_f1": 0.5}, train_loss=value, gates=(gate,))
     database.record_rung(study_id, {0: diverged}, {0: State.RUNNING})
     database.finish_trial(study_id, 0, State.FAIL, "diverged", test={"accuracy": value})
     database.set_recommendation(study_id, {"alternatives": [{"validation": {"low": value}}]})

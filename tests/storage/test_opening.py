@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from storage.database import Database, open_database
 from storage.engines import open_engine, open_migration_engine
 from storage.errors import StorageError
 from storage.migrating import alembic_config
-from storage.records import State, Trial
+from storage.records import Gate, Report, State, Trial
 from storage.tables import Base
 from storage.urls import database_url
 
@@ -32,6 +33,15 @@ input()
 database = open_database(sys.argv[1])
 print(database.create_study(str(os.getpid()), {}, {}).name)
 """
+FIRST_SCHEMA_ROWS = (
+    "INSERT INTO studies (id, name, state, spec, task, created, seconds, message) "
+    "VALUES (1, 'old', 'RUNNING', '{}', '{}', '2026-01-02 03:04:05', 0, '')",
+    "INSERT INTO trials (id, study_id, number, method, config, seed, state, message) "
+    "VALUES (1, 1, 0, 'unipelt', '{}', 0, 'RUNNING', '')",
+    "INSERT INTO reports (trial_id, rung, epochs, metrics, train_loss, seconds) "
+    "VALUES (1, 0, 2, '{\"accuracy\": 0.5}', 0.75, 1.5)",
+)
+"""A study with one report, as revision 0001 kept it."""
 
 
 def message_of(url: str) -> str:
@@ -168,6 +178,34 @@ def test_first_migration_can_be_taken_back(url: str, database: Database) -> None
     engine.dispose()
     again = open_database(url)
     assert again.studies() == []
+    again.close()
+
+
+def test_database_of_the_first_schema_opens_with_its_reports(url: str) -> None:
+    engine = open_migration_engine(database_url(url))
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        for statement in FIRST_SCHEMA_ROWS:
+            connection.execute(text(statement))
+    old = Report(rung=0, epochs=2, metrics={"accuracy": 0.5}, train_loss=0.75, seconds=1.5)
+    gate = Gate(layer=3, module="adapter", role="ffn_residual", mean=0.25, deviation=0.125)
+    new = replace(old, rung=1, epochs=4, gates=(gate,))
+    opened = open_database(url)
+    study = opened.find_study("old")
+    assert study.trials[0].reports == (old,)
+    opened.record_rung(study.id, {0: new}, {})
+    assert opened.find_study("old").trials[0].reports == (old, new)
+    opened.close()
+
+    with engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0001")
+        assert connection.execute(text("SELECT rung, epochs, seconds FROM reports ORDER BY rung")).all() == [
+            (0, 2, 1.5),
+            (1, 4, 1.5),
+        ]
+    engine.dispose()
+    again = open_database(url)
+    assert again.find_study("old").trials[0].reports == (old, replace(new, gates=()))
     again.close()
 
 

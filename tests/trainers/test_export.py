@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from tiny import CLASSES, make_backbone, sentences, train
 
 import trainers.methods  # noqa: F401
-from trainers.backbone import Backbone, BackboneError, load, locate, outline
+from trainers.backbone import Backbone, load, outline
 from trainers.batches import tokenise
+from trainers.checkpoint import BackboneError, locate
 from trainers.export import ExportError, Module, load_export, module_from_bytes, write_export
 from trainers.method import METHODS, MethodConfig
 from trainers.splits import Split

@@ -15,7 +15,8 @@ from transformers import AutoModel
 from transformers.models.olmo2 import modeling_olmo2
 
 import trainers.methods  # noqa: F401
-from trainers.backbone import Backbone, BackboneError, load, outline
+from trainers.backbone import Backbone, load, outline
+from trainers.checkpoint import BackboneError
 from trainers.families import AFTER_PADDING
 from trainers.method import MethodConfig
 from trainers.methods.lora import LoRAConfig

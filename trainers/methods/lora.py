@@ -77,6 +77,10 @@ class LoRAConfig(MethodConfig):
     def stack_key(self) -> tuple[object, ...]:
         return (self.name, self.targets, self.dora)
 
+    @classmethod
+    def options_on(cls, sites: Sequence[Site]) -> Mapping[str, Choice]:
+        return {} if all(site.readable for site in sites) else {"dora": Choice(False)}
+
     @property
     def uses_chance(self) -> bool:
         return self.dropout > 0
@@ -125,6 +129,8 @@ class DoRADelta(LoRADelta):
         return {**super().initial(generator), "magnitude": torch.zeros(self.d_out)}
 
     def frozen(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+        if not weight.numel():
+            raise ValueError("DoRA needs the frozen weights, and quantised ones are hidden: leave dora off")
         found = {"weight": weight, "length": weight.float().norm(dim=1)}
         return found if bias is None else {**found, "bias": bias}
 

@@ -22,6 +22,7 @@ class PromptConfig(MethodConfig):
     """
 
     name = "prompt"
+    searched = "named"  # at the size of a laptop's backbones it trails all others (its paper, figure 1)
     formula = "[P; E] in place of the embedded tokens E"
     reference = "Lester et al., 2104.08691"
     mergeable = False

@@ -64,4 +64,5 @@ class ReFTDelta(Delta):
 def orthonormal(directions: Tensor, present: Tensor) -> Tensor:
     """Orthonormal rows that span the same: Cholesky of `M M'`; rows that a candidate lacks stay zero."""
     products = directions @ directions.mT + torch.diag_embed(1 - present)
-    return torch.linalg.solve_triangular(torch.linalg.cholesky(products), directions, upper=False)
+    rows: Tensor = torch.linalg.solve_triangular(torch.linalg.cholesky(products), directions, upper=False)
+    return rows
