@@ -69,7 +69,8 @@ def search(
         str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones.")
+        str | None,
+        typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones."),
     ] = None,
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,

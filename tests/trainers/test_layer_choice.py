@@ -11,7 +11,6 @@ from tiny import CLASSES, batch_of, make_backbone
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
 from trainers.method import METHODS, MethodConfig
-from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.prompt import PromptConfig
 from trainers.stack import Candidate, Stack
@@ -28,8 +27,7 @@ CHOSEN = {
     "3": {3},
 }
 """Of five layers; halves and thirds are rounded up, and every second counts from the last."""
-LAYERED = [m for m in METHODS.values() if m not in (PromptConfig, LinearProbeConfig)]
-"""A prompt stands in front of all layers, and a linear probe has no module."""
+LAYERED = [m for m in METHODS.values() if m not in (PromptConfig, METHODS["linear_probe"])]
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +43,15 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 def test_modules_stand_in_the_chosen_layers_and_nowhere_else(
     method: type[MethodConfig], layers: str, deep: Backbone
 ) -> None:
-    stack = Stack(deep, [Candidate(method(layers=layers), 0)], CLASSES)
-    (state,) = stack.states()
-    shared = {f"{delta.kind}.{name}" for _, delta in stack.placed[0] for name in delta.shared}
-    modules = [name for name in state if not name.startswith("head.") and name not in shared]
-    found = {name: re.search(r"layer\.(\d+)\.", name) for name in modules}
-    assert {int(layer[1]) for layer in found.values() if layer} == CHOSEN[layers]
-    assert layers == "all" or all(found.values())
+    (state,) = Stack(deep, [Candidate(method(layers=layers), 0)], CLASSES).states()
+    modules = [name for name in state if not name.startswith("head.")]
+    found = {int(layer[1]) for name in modules if (layer := re.search(r"layer\.(\d+)\.", name))}
+    assert found == CHOSEN[layers]
+    # What Compacter's layers share belongs to none of them.
+    outside = [
+        n for n in modules if n.startswith(("embeddings", "encoder")) and not re.search(r"layer\.\d", n)
+    ]
+    assert layers == "all" or outside == []
 
 
 def test_layers_below_the_lowest_module_compute_what_the_frozen_model_computes(deep: Backbone) -> None:
@@ -65,7 +65,7 @@ def test_layers_below_the_lowest_module_compute_what_the_frozen_model_computes(d
             layer.register_forward_hook(lambda _, __, y, outputs=outputs: outputs.append(y))
             for layer in deep.model.encoder.layer
         ]
-        plain = candidate or Stack(deep, [Candidate(LinearProbeConfig(), 0)], CLASSES)
+        plain = candidate or Stack(deep, [Candidate(METHODS["linear_probe"](), 0)], CLASSES)
         with plain.attached(), torch.no_grad():
             plain.logits(batch_of(deep))
         for hook in hooks:
