@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,9 @@ from trainers.families import AFTER_PADDING, FAMILIES, Family
 from trainers.sites import Insertion, Site, sites_of
 
 TOKENS = 6
-TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
-"""Largest difference between two ways of computing the same, in units of the largest value."""
+TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 1e-1}
+"""Largest difference between two ways of computing the same, in units of the largest value; in bf16, where
+quantised models compute, rounding alone made 3.5e-2 in two layers."""
 EXACT = 1e-6
 """The same for one way of computing, twice."""
 
@@ -105,6 +107,10 @@ def measure(model: nn.Module, family: Family) -> Family | None:
     Whether our attention and our norms compute what the model's own do (None if not), whether attention
     is causal, and how positions are numbered.
     """
+    # Rounding in bf16 looks like another formula; quantised weights stay as they are.
+    dtypes = {parameter.dtype for parameter in model.parameters()}
+    if torch.bfloat16 in dtypes and dtypes <= set(TOLERANCES):
+        model = copy.deepcopy(model).float()
     ids = _words(model)
     with torch.no_grad():
         ours = _run(model, ids)
