@@ -109,6 +109,18 @@ def test_the_parts_of_a_long_row_are_read_as_rows_of_their_own(backbone: Backbon
     assert np.allclose(logits_of(stack, tokenise(alone, backbone.tokenizer, 32)), together, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["lora", "prefix", "prompt"])
+def test_padding_and_neighbours_do_not_change_a_words_prediction(method: str, any_backbone: Backbone) -> None:
+    stack = Stack(any_backbone, [Candidate(METHODS[method](), seed) for seed in (0, 1)], CLASSES)
+    split = rows_of("token-classification", 6)
+    assert split.offsets is not None
+    together = logits_of(stack, tokenise(split, any_backbone.tokenizer, 32))
+    for row in range(6):
+        one = split.take(np.array([row]))
+        alone = logits_of(stack, tokenise(one, any_backbone.tokenizer, 32))
+        assert np.allclose(alone, together[:, split.offsets[row] : split.offsets[row + 1]], atol=1e-5)
+
+
 def test_what_is_left_of_a_long_word_is_no_row_and_no_word_no_prediction() -> None:
     split = Split((("abcdefghij",), (), ("k",)), None, np.array([1, 2]), np.array([0, 1, 1, 2]))
     tokens = tokenise(split, word_pieces(), 6)
