@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from kinds import write_file
 from streamlit.testing.v1 import AppTest
 
 from storage.database import Database
@@ -190,6 +191,28 @@ def test_good_file_is_understood_and_queued(database: Database, tiny_folder: Pat
     assert (queued.name, queued.state) == ("reviews-1", State.WAITING)
     assert queued.task["metric"] == "macro_f1"
     assert "reviews\\-1 is queued" in texts(page)
+
+
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(
+    ("file", "understood", "tables"),
+    [
+        ("stars.csv", "the numbers of column **stars**, scored by **Pearson correlation**", 2),
+        ("topics.jsonl", "into 4 labels of column **labels**, scored by **micro F1**", 3),
+        ("parts.jsonl", "into 3 labels of column **tags**, scored by **token accuracy**", 3),
+    ],
+)
+def test_every_kind_of_file_is_understood(
+    file: str, understood: str, tables: int, tiny_folder: Path, tmp_path: Path
+) -> None:
+    page = opened("submit")
+    page.get("file_uploader")[0].upload(file, write_file(tmp_path, file).read_bytes())
+    page.text_input(key="backbone").set_value(str(tiny_folder))
+    page.run()
+    assert not page.exception and not page.error, texts(page)
+    assert understood in texts(page)
+    assert len(page.dataframe) == tables  # the preview, the splits, and the labels where there are some
+    assert not page.button(key="start").disabled
 
 
 def test_taken_name_is_told_and_nothing_is_queued_twice(
