@@ -18,7 +18,8 @@ from optuna.trial import Trial
 
 from trainers.bridge import PREFIX
 from trainers.building import method_named
-from trainers.method import METHODS, Choice, Domain, Int, MethodConfig, conditions_of, domains
+from trainers.domains import Choice, Domain, Int
+from trainers.method import METHODS, MethodConfig, conditions_of, domains
 from trainers.sites import Site
 
 METHOD = "method"

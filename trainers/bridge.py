@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
-from trainers.method import Choice, Float, Int, MethodConfig, Trained, domains
+from trainers.domains import Choice, Float, Int
+from trainers.method import MethodConfig, domains
 from trainers.sites import LINEAR_ROLES, Site
+from trainers.trained import Trained
 
 PREFIX = "peft:"
 

@@ -12,8 +12,9 @@ from transformers import AutoConfig, AutoModel, T5EncoderModel
 
 import trainers.methods  # noqa: F401  (registers the methods)
 from trainers.cost import cost_of
+from trainers.domains import Choice, Domain
 from trainers.families import FAMILIES
-from trainers.method import METHODS, Choice, Domain, MethodConfig, conditions_of, domains
+from trainers.method import METHODS, MethodConfig, conditions_of, domains
 from trainers.sites import Site, sites_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"

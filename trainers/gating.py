@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainers.method import Delta, KeyValueDelta, Tensors, Trained
 from trainers.rows import Rows
+from trainers.trained import Delta, KeyValueDelta, Tensors, Trained
 
 POOLINGS: Mapping[str, Callable[[Rows, Tensor], Tensor]] = {
     "real tokens": Rows.mean,

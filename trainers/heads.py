@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from trainers.backbone import Backbone
 from trainers.batches import Batch
-from trainers.method import Tensors
+from trainers.trained import Tensors
 
 HEAD_TENSORS = 2
 """Tensors of a head; they come first in a candidate's state."""

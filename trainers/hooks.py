@@ -15,9 +15,9 @@ from trainers.attention import Prefix, leave_prefix, stand_side_by_side
 from trainers.backbone import Backbone
 from trainers.gates import GateWatch
 from trainers.layout import Place, by_site
-from trainers.method import Delta, KeyValueDelta
 from trainers.rows import Rows
 from trainers.sites import Insertion, Site
+from trainers.trained import Delta, KeyValueDelta
 
 
 class Hooks:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trainers.backbone import Backbone
 from trainers.heads import initial_head
-from trainers.method import Trained
 from trainers.sites import LINEAR_ROLES, Insertion, Site, is_transposed
+from trainers.trained import Trained
 
 State = dict[str, Tensor]
 """Name -> tensor of one candidate, unpadded: what an export stores."""

@@ -30,9 +30,10 @@ from trainers.layout import (
     present,
     unpack,
 )
-from trainers.method import MethodConfig, PromptDelta, WeightDelta
+from trainers.method import MethodConfig
 from trainers.rows import Rows
 from trainers.sites import Site
+from trainers.trained import PromptDelta, WeightDelta
 
 __all__ = ["Candidate", "Stack", "State"]
 

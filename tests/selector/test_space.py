@@ -14,8 +14,9 @@ from tiny import SIZES
 from transformers import AutoConfig, AutoModel
 
 from selector.space import FIRST, METHOD, Space, choose_methods, defaults, parameters, space_of, suggest
+from trainers.domains import Choice, Int
 from trainers.families import FAMILIES
-from trainers.method import METHODS, Choice, Int
+from trainers.method import METHODS
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.sites import Site, sites_of

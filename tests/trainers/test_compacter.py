@@ -16,9 +16,9 @@ from transformers import AutoModel, BertConfig
 
 from trainers.backbone import Backbone, mean_of_tokens
 from trainers.cost import cost_of
+from trainers.domains import Choice
 from trainers.families import FAMILIES
 from trainers.heads import losses
-from trainers.method import Choice
 from trainers.methods.compacter import CompacterConfig
 from trainers.sites import sites_of
 from trainers.stack import Candidate, Stack, State

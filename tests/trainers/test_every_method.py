@@ -12,9 +12,10 @@ import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.cost import cost_of
+from trainers.domains import Choice, Domain, Float, Int
 from trainers.export import Module, module_from_bytes
 from trainers.heads import losses
-from trainers.method import METHODS, Choice, Domain, Float, Int, MethodConfig, conditions_of, domains
+from trainers.method import METHODS, MethodConfig, conditions_of, domains
 from trainers.stack import Candidate, Stack
 
 SEARCHED = [method for method in METHODS.values() if method.searched != "never"]

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, relu, silu
 
-from trainers.method import Choice, Delta, Float, Int, MethodConfig, Tensors, register
+from trainers.domains import Choice, Float, Int
+from trainers.method import MethodConfig, register
 from trainers.rows import Rows
 from trainers.sites import Insertion, Site
+from trainers.trained import Delta, Tensors
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": relu,

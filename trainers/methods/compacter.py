@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from trainers.method import Choice, Delta, Float, Int, MethodConfig, Tensors, register
+from trainers.domains import Choice, Float, Int
+from trainers.method import MethodConfig, register
 from trainers.rows import Rows
 from trainers.sites import Site
+from trainers.trained import Delta, Tensors
 
 PLACEMENTS = {"attention and ffn": ("attention_output", "ffn_out"), "ffn": ("ffn_out",)}
 """Compacter and Compacter++."""

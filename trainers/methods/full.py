@@ -9,8 +9,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from trainers.method import Float, MethodConfig, WeightDelta, register
+from trainers.domains import Float
+from trainers.method import MethodConfig, register
 from trainers.sites import Site
+from trainers.trained import WeightDelta
 
 
 @register

@@ -9,9 +9,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from trainers.method import Delta, Float, MethodConfig, Tensors, register
+from trainers.domains import Float
+from trainers.method import MethodConfig, register
 from trainers.rows import Rows
 from trainers.sites import Norm, Site
+from trainers.trained import Delta, Tensors
 
 
 @register

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainers.method import MethodConfig, Trained, register
+from trainers.method import MethodConfig, register
 from trainers.sites import Site
+from trainers.trained import Trained
 
 
 @register

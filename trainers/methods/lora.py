@@ -10,9 +10,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from trainers.method import Choice, Delta, Float, Int, MethodConfig, Tensors, register
+from trainers.domains import Choice, Float, Int
+from trainers.method import MethodConfig, register
 from trainers.rows import Rows
 from trainers.sites import LINEAR_ROLES, Site
+from trainers.trained import Delta, Tensors
 
 TARGETS = {
     "query value": ("query", "value"),

@@ -9,9 +9,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from trainers.method import Choice, Float, Int, KeyValueDelta, MethodConfig, Tensors, When, register
+from trainers.domains import Choice, Float, Int, When
+from trainers.method import MethodConfig, register
 from trainers.rows import Rows
 from trainers.sites import Site
+from trainers.trained import KeyValueDelta, Tensors
 
 
 @register

@@ -9,8 +9,10 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from trainers.method import Choice, Float, Int, MethodConfig, PromptDelta, Tensors, register
+from trainers.domains import Choice, Float, Int
+from trainers.method import MethodConfig, register
 from trainers.sites import Site
+from trainers.trained import PromptDelta, Tensors
 
 
 @register

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
+from trainers.domains import Choice, Float, Int, When
 from trainers.gating import POOLINGS, GatedDelta, GatedKeyValueDelta, GateSettings
-from trainers.method import Choice, Float, Int, KeyValueDelta, MethodConfig, Trained, When, register
+from trainers.method import MethodConfig, register
 from trainers.methods.adapter import AdapterConfig
 from trainers.methods.bitfit import BitFitConfig
 from trainers.methods.ia3 import IA3Config
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.prefix import PrefixConfig
 from trainers.sites import Site
+from trainers.trained import KeyValueDelta, Trained
 
 LETTERS = "APLBI"
 """Adapter, Prefix, LoRA, BitFit, (IA)^3; the paper's letters, and one more."""

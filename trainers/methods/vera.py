@@ -11,9 +11,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from trainers.method import Delta, Float, Int, MethodConfig, Tensors, register
+from trainers.domains import Float, Int
+from trainers.method import MethodConfig, register
 from trainers.rows import Rows
 from trainers.sites import Site
+from trainers.trained import Delta, Tensors
 
 MAX_RANK = 1024
 SEED = 0
