@@ -36,8 +36,6 @@ class Malformed:
     """Other files of the folder."""
     options: dict[str, str] = field(default_factory=dict)
     """Split -> name of the file that is given for it."""
-    defect: str = ""
-    """What is still wrong with the reading of it; empty where it is refused as it should be."""
 
 
 def text(name: str, content: str | bytes, says: str, **more: Any) -> Malformed:
@@ -189,7 +187,7 @@ TABLES = [
 ]
 
 JSON = [
-    text("no-objects.json", "[]", "has no rows", defect="the message asks for columns that are nowhere"),
+    text("no-objects.json", "[]", "has no rows"),
     text("empty-objects.json", "[{}, {}]", ""),
     text("number.json", "5", "not an object"),
     text("null.jsonl", "null\n", "not an object"),
@@ -264,7 +262,7 @@ NO_FILES = [
     made("\x1b[31mred\n.csv", lambda path: None, "?[31mred?.csv does not exist"),
     made("\udcff.csv", lambda path: None, "?.csv does not exist"),
     made("nul\0.csv", lambda path: None, "nul?.csv does not exist"),
-    made("n" * 300 + ".csv", lambda path: None, "", defect="OSError: File name too long"),
+    made("n" * 300 + ".csv", lambda path: None, "cannot be a file"),
 ]
 
 SPLITS = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from trainers.backbone import Backbone
 from trainers.checks import Finding, Lengths, examine, token_lengths
 from trainers.label_checks import normal_form, one_letter_apart
 from trainers.splits import Split
-from trainers.task import Task
+from trainers.task import Task, read_task
 
 SIZES = (80, 40, 40)
 
@@ -305,3 +306,30 @@ def test_lengths_are_told_in_one_line() -> None:
     assert lengths.summary() == (
         "half of the texts have up to 51 tokens, 95 % up to 96, the longest 100; the backbone reads 64"
     )
+
+
+# ------------------------------------------------------------------------------- any kind
+
+
+def rows_of_kind(kind: str, row: int, words: list[str]) -> dict[str, object]:
+    """One row: its words, and the label that this kind of task has."""
+    if kind == "regression":
+        return {"text": " ".join(words), "label": row % 50 / 10}
+    if kind == "multi-label":
+        return {"text": " ".join(words), "labels": ["joy", "fear", "rage"][: row % 3 + 1]}
+    return {"tokens": words, "tags": ["NOUN" if len(word) > 3 else "VERB" for word in words]}
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi-label", "token-classification"])
+def test_every_kind_of_task_is_examined(kind: str, backbone: Backbone, tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = [rows_of_kind(kind, row, chance.choice(WORDS, 12).tolist()) for row in range(200)]
+    (tmp_path / "sound.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    label = next(name for name in rows[0] if name not in ("text", "tokens"))
+    other = {**rows[0], label: rows[1][label] if kind == "multi-label" else rows[30][label]}
+    (tmp_path / "again.jsonl").write_text("\n".join(map(json.dumps, [*rows, other])))
+    sound = read_task(tmp_path / "sound.jsonl")
+    assert sound.kind == kind
+    assert examine(sound, lengths=token_lengths(sound, backbone.tokenizer, 14)) == ()
+    checks = {finding.check for finding in examine(read_task(tmp_path / "again.jsonl"))}
+    assert checks == {"duplicates inside a split", "same text, different labels"}
