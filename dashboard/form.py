@@ -82,7 +82,7 @@ def ask_search() -> dict[str, Any]:
         names,
         format_func=method_name,
         key="methods",
-        placeholder="all of them",
+        placeholder="the usual ones",
         persist_state="session",
     )
     if reasons:
