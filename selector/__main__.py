@@ -21,6 +21,21 @@ environment.prepare()
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from selector.options import (  # noqa: E402
+    Backbone,
+    Database,
+    Json,
+    Label,
+    Metric,
+    StudyName,
+    TaskKind,
+    Test,
+    Text,
+    TextPair,
+    Train,
+    TrainRows,
+    Validation,
+)
 from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
@@ -39,41 +54,6 @@ app = typer.Typer(
 out = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
 err = Console(stderr=True, markup=False, highlight=False)
 
-Train = Annotated[
-    Path,
-    typer.Argument(
-        help="Labelled rows: CSV, TSV, JSONL, JSON, Parquet or Arrow (also .gz, .zst), a folder of "
-        "save_to_disk, or a hub id OWNER/NAME[:CONFIG].",
-        show_default=False,
-    ),
-]
-Validation = Annotated[Path | None, typer.Option(help="Validation rows; made from TRAIN if not given.")]
-Test = Annotated[Path | None, typer.Option(help="Test rows; made from TRAIN if not given.")]
-Text = Annotated[str | None, typer.Option(help="Column with the text; found by its name if not given.")]
-TextPair = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
-Label = Annotated[str | None, typer.Option(help="Column with the label; found by its name if not given.")]
-TaskKind = Annotated[
-    str | None,
-    typer.Option(
-        help="classification, pair-classification, multi-label, regression, pair-regression or "
-        "token-classification; found from the columns if not given."
-    ),
-]
-Metric = Annotated[
-    str | None,
-    typer.Option(
-        help="What is chosen by. Classes: accuracy, macro_f1, micro_f1, weighted_f1, matthews, auroc or "
-        "f1:LABEL; several labels: micro_f1, macro_f1, weighted_f1, accuracy, auroc or f1:LABEL; numbers: "
-        "pearson, spearman or r2; words: span_f1 or token_accuracy."
-    ),
-]
-Backbone = Annotated[str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")]
-TrainRows = Annotated[int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)]
-StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
-Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object to stdout; progress goes to stderr.")
-]
 DATABASE = DEFAULT_DATABASE
 
 
@@ -366,7 +346,7 @@ def doctor(database: Database = DATABASE, as_json: Json = False) -> None:
         out.print(f"{'ok ' if finding.ok else 'no '} {finding.name}: {finding.found}", soft_wrap=True)
 
 
-# ---------------------------------------------------------------------------------------- helpers
+# ------------------------------------------------------------------------- what commands share
 
 
 def _backbone(reference: str | None) -> str:

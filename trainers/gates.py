@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -44,8 +42,3 @@ def _gate(place: Place, value: Tensor) -> Gate:
         mean=float(value.mean()),
         deviation=float(value.std(correction=0)),
     )
-
-
-def all_gates(watch: GateWatch, candidates: Sequence[object]) -> list[tuple[Gate, ...]]:
-    """The gates of every candidate, in order."""
-    return [watch.gates(i) for i in range(len(candidates))]

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from torch.utils.hooks import RemovableHandle
 
 from trainers.attention import Prefix, leave_prefix, stand_side_by_side
@@ -100,9 +99,8 @@ class Hooks:
                 changed = self._changed(places, x, whole)
             else:
                 end = site.start + site.d_out
-                part = whole[..., site.start : end]
-                change = self._changed(places, x, part) - part
-                changed = whole + pad(change, (site.start, whole.shape[-1] - end))
+                part = self._changed(places, x, whole[..., site.start : end])
+                changed = torch.cat([whole[..., : site.start], part, whole[..., end:]], -1)
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
         return hook
