@@ -50,7 +50,7 @@ class Worker:
 
 
 def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
-    groups = [_Group(entries, bracket, backbone, data) for entries in _stacks(bracket.entries)]
+    groups = [_Group(entries, bracket, backbone, data) for entries in stacks(bracket.entries)]
     for rung, epochs in enumerate(bracket.rungs):
         reports = {number: report for group in groups for number, report in group.advance(epochs).items()}
         failed = {number: text for group in groups for number, text in group.take_failures().items()}
@@ -74,7 +74,7 @@ def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
             return
 
 
-def _stacks(entries: Sequence[Entry]) -> list[list[Entry]]:
+def stacks(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Entries that may share a stack, at most `MAX_STACK` together, the largest side by side."""
     alike: dict[tuple[object, ...], list[Entry]] = {}
     for entry in entries:

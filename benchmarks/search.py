@@ -1,0 +1,294 @@
+"""Replay plans of early exit over learning curves that were trained to the end, at equal cost.
+
+    python benchmarks/search.py CURVES [--json]
+
+CURVES is what benchmarks/curves.py wrote. A plan sees configurations in random order, spends a budget of so
+many whole trainings, and chooses the best on validation of those that it trained to the end. Its regret is the
+test score of the best configuration of the pool less that of the chosen one, in points. Every plan sees the same
+orders; differences to training everything in full are paired, and their 95 % intervals resample datasets, then
+seeds. Nothing is trained here. The cutting rule is the product's own (selector/halving.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selector.halving import RUNG_SHARES, Standing, keep
+
+ORDERS = 300
+"""Random orders of the pool for each dataset and seed."""
+BUDGETS = (4, 6, 8, 10, 12)
+"""In whole trainings."""
+DRAWS = 4000
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The curves of one dataset and seed."""
+
+    dataset: str
+    seed: int
+    methods: tuple[str, ...]
+    sizes: tuple[int, ...]
+    defaults: int
+    """So many configurations at the begin are strong defaults, one of each method first."""
+    validation: NDArray[np.float64]
+    """[configurations, epochs]; NaN where training diverged."""
+    losses: NDArray[np.float64]
+    """[configurations, epochs]: on validation."""
+    test: NDArray[np.float64]
+    """[configurations]: at the end."""
+
+    @property
+    def epochs(self) -> int:
+        return int(self.validation.shape[1])
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a plan reached."""
+
+    chosen: int | None
+    """None where no training was finished."""
+    epochs: int
+    """Of all configurations together."""
+
+
+Plan = Callable[[Pool, Sequence[int]], Spent]
+
+
+def in_full(pool: Pool, order: Sequence[int]) -> Spent:
+    """Every configuration is trained to the end."""
+    return Spent(_best(pool, order), pool.epochs * len(order))
+
+
+def halved(shares: Sequence[float], size: int, least: int | None = None) -> Plan:
+    """Brackets of `size`, cut after these shares of the epochs by the product's rule.
+
+    With `least`, by a rule that keeps so many of each bracket and no method for its own sake.
+    """
+
+    def run(pool: Pool, order: Sequence[int]) -> Spent:
+        rungs = sorted({int(np.ceil(share * pool.epochs)) for share in shares})
+        finished: list[int] = []
+        spent = 0
+        for start in range(0, len(order), size):
+            alive, before = list(order[start : start + size]), 0
+            for rung, epoch in enumerate(rungs):
+                spent += (epoch - before) * len(alive)
+                before = epoch
+                alive = _kept(pool, alive, rung, rungs, least)
+            finished += alive
+        return Spent(_best(pool, finished), spent)
+
+    return run
+
+
+def hyperband(size: int) -> Plan:
+    """Brackets in turn: cut from 25 % on, cut at 50 % only, never cut."""
+    turns = [
+        (halved(RUNG_SHARES, size), size),
+        (halved(RUNG_SHARES[1:], size), -(-2 * size // 3)),
+        (in_full, size // 2),
+    ]
+
+    def run(pool: Pool, order: Sequence[int]) -> Spent:
+        parts: list[Spent] = []
+        start = 0
+        while start < len(order):
+            plan, count = turns[len(parts) % len(turns)]
+            parts.append(plan(pool, order[start : start + count]))
+            start += count
+        chosen = [part.chosen for part in parts if part.chosen is not None]
+        return Spent(_best(pool, chosen), sum(part.epochs for part in parts))
+
+    return run
+
+
+def _kept(pool: Pool, alive: list[int], rung: int, rungs: Sequence[int], least: int | None) -> list[int]:
+    scores = pool.validation[:, rungs[rung] - 1]
+    if least is not None:
+        if rung == len(rungs) - 1:
+            return [one for one in alive if np.isfinite(scores[one])]
+        return sorted((one for one in alive if np.isfinite(scores[one])), key=lambda one: -scores[one])[
+            :least
+        ]
+    standings = [Standing(one, pool.methods[one], float(scores[one]), pool.sizes[one]) for one in alive]
+    kept = keep(rung, standings, len(rungs))
+    return [one for one in alive if one in kept]
+
+
+def _best(pool: Pool, numbers: Sequence[int]) -> int | None:
+    scores = pool.validation[:, -1]
+    finite = [one for one in numbers if np.isfinite(scores[one])]
+    return min(finite, key=lambda one: (-scores[one], pool.losses[one, -1], pool.sizes[one]), default=None)
+
+
+PLANS: dict[str, Plan] = {
+    "in full": in_full,
+    "halving 25 %, 50 % in eights (the product's)": halved(RUNG_SHARES, 8),
+    "halving 50 % in eights": halved((0.5, 1.0), 8),
+    "halving 12.5 %, 25 %, 50 % in eights": halved((0.125, 0.25, 0.5, 1.0), 8),
+    "halving 25 % in eights, best 2 go on": halved((0.25, 1.0), 8, least=2),
+    "hyperband of eights": hyperband(8),
+}
+
+
+def affordable(plan: Plan, pool: Pool, order: Sequence[int]) -> list[Spent]:
+    """For each budget the plan on as many configurations as it pays for."""
+    runs = [plan(pool, order[:count]) for count in range(1, len(order) + 1)]
+    paid = [[run for run in runs if run.epochs <= budget * pool.epochs] for budget in BUDGETS]
+    return [some[-1] if some else Spent(None, 0) for some in paid]
+
+
+def regret(pool: Pool, chosen: int | None) -> float:
+    """In points; of nothing chosen that of the worst configuration."""
+    scores = np.nan_to_num(pool.test, nan=float(np.nanmin(pool.test)))
+    return 100 * float(scores.max() - (scores.min() if chosen is None else scores[chosen]))
+
+
+def replay(pools: Sequence[Pool]) -> dict[str, NDArray[np.float64]]:
+    """Plan -> mean regret `[pools, budgets]` over the same random orders."""
+    found = {name: np.zeros((len(pools), len(BUDGETS))) for name in PLANS}
+    for row, pool in enumerate(pools):
+        chance = np.random.default_rng(0)
+        for _ in range(ORDERS):
+            order = chance.permutation(len(pool.methods)).tolist()
+            for name, plan in PLANS.items():
+                spent = affordable(plan, pool, order)
+                found[name][row] += [regret(pool, one.chosen) / ORDERS for one in spent]
+    return found
+
+
+def interval(values: NDArray[np.float64], pools: Sequence[Pool]) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean: datasets are drawn, then seeds of each."""
+    chance = np.random.default_rng(0)
+    rows = {
+        name: [i for i, pool in enumerate(pools) if pool.dataset == name]
+        for name in {p.dataset for p in pools}
+    }
+    names = sorted(rows)
+    means = [
+        np.mean(
+            [
+                values[chance.choice(rows[name], len(rows[name]))].mean()
+                for name in chance.choice(names, len(names))
+            ]
+        )
+        for _ in range(DRAWS)
+    ]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def stopping(pools: Sequence[Pool]) -> dict[str, dict[str, float]]:
+    """Patience in epochs -> share of the epochs saved, and points of validation lost at the best epoch."""
+    found = {}
+    for patience in (1, 2, 3):
+        saved, lost = [], []
+        for pool in pools:
+            for curve in pool.validation:
+                if np.isfinite(curve).all():
+                    end = _stops(curve, patience)
+                    saved.append(1 - end / len(curve))
+                    lost.append(100 * (curve.max() - curve[:end].max()))
+        found[str(patience)] = {"epochs_saved": float(np.mean(saved)), "points_lost": float(np.mean(lost))}
+    return found
+
+
+def _stops(curve: NDArray[np.float64], patience: int) -> int:
+    best, since = -np.inf, 0
+    for epoch, score in enumerate(curve, start=1):
+        best, since = (score, 0) if score > best else (best, since + 1)
+        if since == patience:
+            return epoch
+    return len(curve)
+
+
+def read(path: Path) -> list[Pool]:
+    """The pools of a file of curves."""
+    return [_pool(json.loads(line)) for line in path.read_text().splitlines()]
+
+
+def _pool(facts: dict[str, Any]) -> Pool:
+    rows = facts["curves"]
+
+    def table(name: str) -> NDArray[np.float64]:
+        return np.array([[np.nan if value is None else value for value in row[name]] for row in rows])
+
+    methods = tuple(row["method"] for row in rows)
+    return Pool(
+        dataset=facts["dataset"],
+        seed=facts["seed"],
+        methods=methods,
+        sizes=tuple(row["bytes"] for row in rows),
+        defaults=len(set(methods)),
+        validation=table("validation"),
+        losses=table("validation_loss"),
+        test=table("test")[:, -1],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("curves", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    pools = read(options.curves)
+    found = replay(pools)
+    defaults = np.array([regret(pool, _best(pool, range(pool.defaults))) for pool in pools])
+    result = {
+        "pools": sorted({(pool.dataset, pool.seed) for pool in pools}),
+        "configurations": len(pools[0].methods),
+        "budgets": BUDGETS,
+        "regret": {name: values.mean(axis=0).round(3).tolist() for name, values in found.items()},
+        "less_in_full": {
+            name: [interval(values[:, i] - found["in full"][:, i], pools) for i in range(len(BUDGETS))]
+            for name, values in found.items()
+            if name != "in full"
+        },
+        "defaults": {"trainings": pools[0].defaults, "regret": float(defaults.mean())},
+        "patience": stopping(pools),
+    }
+    print(json.dumps(result) if options.json else told(result))
+
+
+def told(result: dict[str, Any]) -> str:
+    """The result as lines for people."""
+    lines = [
+        f"{len(result['pools'])} pools of {result['configurations']} configurations; "
+        f"mean regret in points of test score",
+        "budget in whole trainings:" + "".join(f"{budget:>20}" for budget in result["budgets"]),
+    ]
+    for name, regrets in result["regret"].items():
+        intervals = result["less_in_full"].get(name)
+        cells = [
+            f"{value:.2f}" + (f" [{intervals[i][0]:+.2f} {intervals[i][1]:+.2f}]" if intervals else "")
+            for i, value in enumerate(regrets)
+        ]
+        lines.append(f"{name}\n" + " " * 26 + "".join(f"{cell:>20}" for cell in cells))
+    first = result["defaults"]
+    lines.append(
+        f"the first default of each method ({first['trainings']} whole trainings): {first['regret']:.2f}"
+    )
+    for patience, values in result["patience"].items():
+        lines.append(
+            f"patience of {patience}: {values['epochs_saved']:.0%} of the epochs saved, "
+            f"{values['points_lost']:.2f} points of validation lost"
+        )
+    lines.append("in brackets: 95 % interval of the difference to training in full; below 0 is better")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
