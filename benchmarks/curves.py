@@ -2,12 +2,12 @@
 
     python benchmarks/curves.py --data FOLDER --datasets sst2,trec6 --seeds 0,1,2 --out curves.jsonl
 
-Each FOLDER/NAME holds train and test files as jsonl. Of each dataset `--rows` training rows are drawn, and
-the next ones are its validation split. The configurations are the strong defaults of every method and random
-ones from the whole space, the same on every dataset and for every seed; the seed draws the rows, orders them
-and initialises modules and heads. The task's metric is taken on validation after every epoch and on test after
-every second, so that any plan of early exits can be replayed afterwards (benchmarks/search.py). A run that was
-broken off goes on where it was.
+Each FOLDER/NAME holds train and test files as jsonl. Of each dataset `--rows` training rows are drawn,
+and the next ones are its validation split. The configurations are the strong defaults of every method and
+random ones from the whole space, the same on every dataset and for every seed; the seed draws the rows,
+orders them and initialises modules and heads. The task's metric is taken on validation after every epoch
+and on test after every second, so that any plan of early exits can be replayed afterwards
+(benchmarks/search.py). A run that was broken off goes on where it was.
 """
 
 from __future__ import annotations

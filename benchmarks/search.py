@@ -2,11 +2,12 @@
 
     python benchmarks/search.py CURVES [--json]
 
-CURVES is what benchmarks/curves.py wrote. A plan sees configurations in random order, spends a budget of so
-many whole trainings, and chooses the best on validation of those that it trained to the end. Its regret is the
-test score of the best configuration of the pool less that of the chosen one, in points. Every plan sees the same
-orders; differences to training everything in full are paired, and their 95 % intervals resample datasets, then
-seeds. Nothing is trained here. The cutting rule is the product's own (selector/halving.py).
+CURVES is what benchmarks/curves.py wrote. A plan sees configurations in random order, spends a budget of
+so many whole trainings, and chooses the best on validation of those that it trained to the end. Its
+regret is the test score of the best configuration of the pool less that of the chosen one, in points.
+Every plan sees the same orders; differences to training everything in full are paired, and their 95 %
+intervals resample datasets, then seeds. Nothing is trained here. The cutting rule is the product's own
+(selector/halving.py).
 """
 
 from __future__ import annotations
