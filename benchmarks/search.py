@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selector.halving import RUNG_SHARES, Standing, keep
+from selector.halving import RUNG_SHARES, Standing, keep, plan
 
 ORDERS = 300
 """Random orders of the pool for each dataset and seed."""
@@ -63,7 +63,7 @@ class Spent:
     """Of all configurations together."""
 
 
-Plan = Callable[[Pool, Sequence[int]], Spent]
+Strategy = Callable[[Pool, Sequence[int]], Spent]
 
 
 def in_full(pool: Pool, order: Sequence[int]) -> Spent:
@@ -71,7 +71,7 @@ def in_full(pool: Pool, order: Sequence[int]) -> Spent:
     return Spent(_best(pool, order), pool.epochs * len(order))
 
 
-def halved(shares: Sequence[float], size: int, least: int | None = None) -> Plan:
+def halved(shares: Sequence[float], size: int, least: int | None = None) -> Strategy:
     """Brackets of `size`, cut after these shares of the epochs by the product's rule.
 
     With `least`, by a rule that keeps so many of each bracket and no method for its own sake.
@@ -93,21 +93,17 @@ def halved(shares: Sequence[float], size: int, least: int | None = None) -> Plan
     return run
 
 
-def hyperband(size: int) -> Plan:
-    """Brackets in turn: cut from 25 % on, cut at 50 % only, never cut."""
-    turns = [
-        (halved(RUNG_SHARES, size), size),
-        (halved(RUNG_SHARES[1:], size), -(-2 * size // 3)),
-        (in_full, size // 2),
-    ]
+def hyperband(size: int) -> Strategy:
+    """The product's brackets in turn: cut from 25 % on, cut at 50 % only, never cut."""
 
     def run(pool: Pool, order: Sequence[int]) -> Spent:
         parts: list[Spent] = []
         start = 0
         while start < len(order):
-            plan, count = turns[len(parts) % len(turns)]
-            parts.append(plan(pool, order[start : start + count]))
-            start += count
+            turn = plan(pool.epochs, size, "hyperband", len(parts))
+            shares = [rung / pool.epochs for rung in turn.rungs]
+            parts.append(halved(shares, turn.size)(pool, order[start : start + turn.size]))
+            start += turn.size
         chosen = [part.chosen for part in parts if part.chosen is not None]
         return Spent(_best(pool, chosen), sum(part.epochs for part in parts))
 
@@ -133,7 +129,7 @@ def _best(pool: Pool, numbers: Sequence[int]) -> int | None:
     return min(finite, key=lambda one: (-scores[one], pool.losses[one, -1], pool.sizes[one]), default=None)
 
 
-PLANS: dict[str, Plan] = {
+PLANS: dict[str, Strategy] = {
     "in full": in_full,
     "halving 25 %, 50 % in eights (the product's)": halved(RUNG_SHARES, 8),
     "halving 50 % in eights": halved((0.5, 1.0), 8),
@@ -143,9 +139,9 @@ PLANS: dict[str, Plan] = {
 }
 
 
-def affordable(plan: Plan, pool: Pool, order: Sequence[int]) -> list[Spent]:
+def affordable(strategy: Strategy, pool: Pool, order: Sequence[int]) -> list[Spent]:
     """For each budget the plan on as many configurations as it pays for."""
-    runs = [plan(pool, order[:count]) for count in range(1, len(order) + 1)]
+    runs = [strategy(pool, order[:count]) for count in range(1, len(order) + 1)]
     paid = [[run for run in runs if run.epochs <= budget * pool.epochs] for budget in BUDGETS]
     return [some[-1] if some else Spent(None, 0) for some in paid]
 
@@ -163,8 +159,8 @@ def replay(pools: Sequence[Pool]) -> dict[str, NDArray[np.float64]]:
         chance = np.random.default_rng(0)
         for _ in range(ORDERS):
             order = chance.permutation(len(pool.methods)).tolist()
-            for name, plan in PLANS.items():
-                spent = affordable(plan, pool, order)
+            for name, strategy in PLANS.items():
+                spent = affordable(strategy, pool, order)
                 found[name][row] += [regret(pool, one.chosen) / ORDERS for one in spent]
     return found
 

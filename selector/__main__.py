@@ -40,6 +40,7 @@ from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
     from selector.checking import Checked
+    from selector.halving import EarlyExit
     from storage.records import Study
     from trainers.pruning import Pruned
 
@@ -75,6 +76,12 @@ def search(
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
+    halving: Annotated[
+        bool, typer.Option("--halving/--no-halving", help="Whether poor configurations stop early.")
+    ] = True,
+    hyperband: Annotated[
+        bool, typer.Option("--hyperband", help="Let brackets take turns in how early they are cut.")
+    ] = False,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
     train_rows: TrainRows = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
@@ -109,6 +116,7 @@ def search(
         trials=trials,
         epochs=epochs,
         budget_seconds=None if budget is None else _seconds(budget),
+        early_exit=_early_exit(halving, hyperband),
         seeds=seeds,
         train_rows=train_rows,
         seed=seed,
@@ -369,6 +377,12 @@ def _seconds(text: str) -> float:
         _refuse(f"budget {text!r} is no duration; write for example 90s, 20m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _early_exit(halving: bool, hyperband: bool) -> EarlyExit:
+    if hyperband and not halving:
+        _refuse("--hyperband varies how early is cut and --no-halving cuts nothing; give one of them")
+    return "hyperband" if hyperband else "halving" if halving else "none"
 
 
 def _tell_findings(checked: Checked) -> None:

@@ -14,9 +14,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+EarlyExit = Literal["halving", "hyperband", "none"]
+"""halving: every bracket is cut at all rungs; hyperband: brackets take turns in how early they are cut
+(Li et al., arXiv 1603.06560); none: every configuration is trained to the end."""
+EARLY_EXITS: tuple[EarlyExit, ...] = get_args(EarlyExit)
 
 RUNG_SHARES = (0.25, 0.5, 1.0)
 """Share of the epochs at which each rung ends."""
+HYPERBAND_SIZES = (1.0, 2 / 3, 1 / 2)
+"""Share of a bracket's size with which hyperband starts one that skips so many cuts."""
 ONE_IN = 3
 """At least one candidate in so many survives a cut."""
 KEPT_LEAST = 3
@@ -35,15 +43,29 @@ class Standing:
     """Decides between equal scores, smaller is better; any unit that the candidates share."""
 
 
-def plan(epochs: int) -> tuple[int, ...]:
-    """Epochs after which each rung ends, rounded up and without repeats: 8 -> (2, 4, 8), 1 -> (1,).
+@dataclass(frozen=True)
+class Plan:
+    """When a bracket is compared, and how many candidates start it."""
+
+    rungs: tuple[int, ...]
+    """Epochs after which each rung ends; the last is a whole training."""
+    size: int
+
+
+def plan(epochs: int, size: int, early_exit: EarlyExit = "halving", turn: int = 0) -> Plan:
+    """The plan of bracket number `turn` (from 0): rungs at 25 %, 50 % and all of the epochs, rounded up.
+
+    With hyperband the next bracket skips the first cut and the one after it both. Fewer start there, so that
+    every bracket costs about as much: of n that are cut twice about n / 2 trainings remain.
 
     Raises:
         ValueError: if there is no epoch to plan.
     """
     if epochs < 1:
         raise ValueError(f"a bracket needs at least 1 epoch, not {epochs}")
-    return tuple(sorted({math.ceil(share * epochs) for share in RUNG_SHARES}))
+    skipped = {"halving": 0, "hyperband": turn % len(RUNG_SHARES), "none": len(RUNG_SHARES) - 1}[early_exit]
+    starting = math.ceil(size * HYPERBAND_SIZES[skipped]) if early_exit == "hyperband" else size
+    return Plan(tuple(sorted({math.ceil(share * epochs) for share in RUNG_SHARES[skipped:]})), starting)
 
 
 def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:

@@ -103,10 +103,13 @@ class Search:
     def _propose(self, slots: int) -> Bracket:
         # Small enough that every place gets a bracket, large enough that cutting means something.
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
-        count = min(self._spec.bracket_size, share, self._to_propose())
+        size = min(self._spec.bracket_size, share)
+        turn = len({trial.bracket for trial in self._searched()} - {None})
+        chosen = plan(self._spec.epochs, size, self._spec.early_exit, turn)
+        count = min(chosen.size, self._to_propose())
         configs = propose(list(self._trials.values()), count, self._space, self._task.metric, self._spec.seed)
         trials = [self._add(config, self._spec.seed) for config in configs]
-        return self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
+        return self._bracket(trials, rungs=chosen.rungs, deadline=self._clock.search_deadline)
 
     def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
         cost = self._cost(config)

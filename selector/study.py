@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from selector.halving import EARLY_EXITS, EarlyExit
 from storage.records import Study as Study
 
 
@@ -50,6 +51,8 @@ class StudySpec:
     finalists: int = 3
     bracket_size: int = 8
     """Configurations that start together and are halved against each other."""
+    early_exit: EarlyExit = "halving"
+    """When poor configurations stop: halving, hyperband or none."""
     train_rows: int | None = None
     seed: int = 0
     dtype: str = "auto"
@@ -68,6 +71,10 @@ class StudySpec:
             )
         if self.dtype not in PRECISIONS:
             raise RequestError(f"dtype {self.dtype!r} is unknown; possible: {', '.join(PRECISIONS)}")
+        if self.early_exit not in EARLY_EXITS:
+            raise RequestError(
+                f"early exit {self.early_exit!r} is unknown; possible: {', '.join(EARLY_EXITS)}"
+            )
         if self.runner not in RUNNERS:
             raise RequestError(f"runner {self.runner!r} is unknown; runners: {', '.join(RUNNERS)}")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selector.halving import Standing, keep, plan
+from selector.halving import Plan, Standing, keep, plan
 
 
 def bracket(scores: list[float], methods: str = "") -> list[Standing]:
@@ -24,12 +24,12 @@ def bracket(scores: list[float], methods: str = "") -> list[Standing]:
     [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (4, (1, 2, 4)), (5, (2, 3, 5)), (20, (5, 10, 20))],
 )
 def test_rungs_end_at_a_quarter_a_half_and_all_of_the_epochs(epochs: int, ends: tuple[int, ...]) -> None:
-    assert plan(epochs) == ends
+    assert plan(epochs, 8).rungs == ends
 
 
 @given(st.integers(1, 1000))
 def test_no_cut_comes_before_a_quarter_of_the_epochs(epochs: int) -> None:
-    ends = plan(epochs)
+    ends = plan(epochs, 8).rungs
     assert ends[0] >= 0.25 * epochs and ends[-1] == epochs
     assert list(ends) == sorted(set(ends))
 
@@ -73,8 +73,18 @@ def test_a_cut_keeps_a_third_and_three_of_those_that_can_go_on(scores: list[floa
     assert all(scores[i] <= worst for i in set(range(len(scores))) - kept if math.isfinite(scores[i]))
 
 
+def test_hyperband_takes_turns_from_early_cuts_of_many_to_no_cuts_of_few() -> None:
+    turns = [plan(20, 9, "hyperband", turn) for turn in range(4)]
+    assert [one.rungs for one in turns] == [(5, 10, 20), (10, 20), (20,), (5, 10, 20)]
+    assert [one.size for one in turns] == [9, 6, 5, 9]
+
+
+def test_without_halving_every_bracket_is_full_and_trained_to_the_end() -> None:
+    assert {plan(20, 8, "none", turn) for turn in range(4)} == {Plan((20,), 8)}
+
+
 def test_a_plan_without_epochs_or_rungs_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1 epoch, not 0"):
-        plan(0)
+        plan(0, 8)
     with pytest.raises(ValueError, match="no rung 3 in a plan of 3"):
         keep(3, [], rungs=3)

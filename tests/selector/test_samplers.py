@@ -51,7 +51,7 @@ def train_bracket(trials: list[Trial], configs: list[MethodConfig]) -> list[Tria
     started = [trial_of(len(trials) + i, config) for i, config in enumerate(configs)]
     alive = {trial.number: config for trial, config in zip(started, configs, strict=True)}
     finished = {trial.number: trial for trial in started}
-    ends = plan(EPOCHS)
+    ends = plan(EPOCHS, 8).rungs
     for rung, epochs in enumerate(ends):
         for number, config in alive.items():
             reports = (*finished[number].reports, report(epochs, score_after(config, epochs)))

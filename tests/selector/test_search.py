@@ -199,6 +199,23 @@ def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
     ]
 
 
+def test_without_halving_every_configuration_is_trained_to_the_end(tmp_path: Path) -> None:
+    store = Store(tmp_path, seeds=1, early_exit="none")
+    run(store.search(), Table())
+    searched = [trial for trial in store.study.trials if trial.repeat_of is None]
+    assert {(trial.state, len(trial.reports), trial.epochs) for trial in searched} == {(State.COMPLETE, 1, 8)}
+
+
+def test_hyperband_brackets_take_turns(tmp_path: Path) -> None:
+    store = Store(tmp_path, seeds=1, early_exit="hyperband", bracket_size=6)
+    run(store.search(), Table())
+    firsts: dict[int | None, set[int]] = {}
+    for trial in store.study.trials:
+        if trial.repeat_of is None:
+            firsts.setdefault(trial.bracket, set()).add(trial.reports[0].epochs)
+    assert list(firsts.values()) == [{2}, {4}, {8}]
+
+
 def test_gates_are_kept_with_every_report_of_a_mixture(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run(store.search(), Table())
