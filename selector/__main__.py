@@ -24,6 +24,7 @@ from rich.console import Console  # noqa: E402
 from selector.options import (  # noqa: E402
     Backbone,
     Database,
+    Folds,
     Json,
     Label,
     Metric,
@@ -77,6 +78,7 @@ def search(
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
     train_rows: TrainRows = None,
+    folds: Folds = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
     dtype: Annotated[
         Literal["auto", "fp32", "bf16", "8bit", "4bit"],
@@ -111,6 +113,7 @@ def search(
         budget_seconds=None if budget is None else _seconds(budget),
         seeds=seeds,
         train_rows=train_rows,
+        folds=folds,
         seed=seed,
         dtype=dtype,
         runner=runner,
@@ -151,6 +154,7 @@ def check(
     metric: Metric = None,
     backbone: Backbone = None,
     train_rows: TrainRows = None,
+    folds: Folds = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
@@ -169,6 +173,7 @@ def check(
         metric=metric,
         backbone=_backbone(backbone),
         train_rows=train_rows,
+        folds=folds,
         seed=seed,
     )
     given = DataFiles(train=train, validation=validation, test=test)
@@ -388,7 +393,7 @@ def _tell_queued(study: Study, as_json: bool) -> None:
 def _tell_pruned(pruned: Pruned) -> None:
     out.print(f"left out, because their gates stay shut: {', '.join(pruned.dropped) or 'nothing'}")
     for metric, before in pruned.before.items():
-        out.print(f"validation {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
+        out.print(f"{pruned.split} {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
 
 
 def _print_study(study: Study, database: str, as_json: bool) -> None:
