@@ -83,8 +83,8 @@ class Rows:
 
     @property
     def scored(self) -> tuple[int, ...]:
-        """Numbers of the splits that only score."""
-        return (1, 2) if self.task.folds is None else (2,)
+        """Numbers of the splits whose rows are scored: with folds those of training, out of fold."""
+        return (1, 2) if self.task.folds is None else (0, 2)
 
     @cached_property
     def split(self) -> Integers:

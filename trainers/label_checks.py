@@ -176,6 +176,7 @@ def few_rows(rows: Rows) -> Iterator[Finding]:
         )
     for name, split in ((SPLITS[number], rows.splits[number]) for number in rows.scored):
         if len(split) < FEW_SCORED:
+            more = "" if name == "train" else f", or a file with more with --{name}"
             yield Finding(
                 check="too few rows",
                 severity="error" if len(split) < FEWEST_SCORED else "warning",
@@ -184,5 +185,5 @@ def few_rows(rows: Rows) -> Iterator[Finding]:
                 count=len(split),
                 share=len(split) / len(rows.texts),
                 examples=(),
-                advice=f"add rows, or a file with more with --{name}: differences this small are not seen",
+                advice=f"add rows{more}: differences this small are not seen",
             )

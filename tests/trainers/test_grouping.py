@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tiny import WORDS
+from alike import edited, long_texts, shuffled
 
 from trainers import grouping
 from trainers.duplicates import near_duplicates
@@ -15,22 +15,6 @@ from trainers.making import make_splits
 from trainers.sampling import group_keys
 from trainers.splits import Making, Split
 from trainers.texts import Texts
-
-
-def long_texts(count: int, seed: int = 0) -> list[str]:
-    """Texts of 40 words that are nothing like each other."""
-    chance = np.random.default_rng(seed)
-    return [
-        " ".join(f"{word}{chance.integers(50)}" for word in chance.choice(WORDS, 40)) for _ in range(count)
-    ]
-
-
-def edited(text: str, number: int) -> str:
-    return " ".join([*text.split()[:-1], f"edit{number}"])
-
-
-def shuffled(texts: Sequence[str]) -> list[str]:
-    return [texts[i] for i in np.random.default_rng(1).permutation(len(texts))]
 
 
 def made(texts: Sequence[str], labels: np.ndarray | None = None, **options: object) -> tuple[dict, dict]:
