@@ -24,6 +24,7 @@ from rich.console import Console  # noqa: E402
 from selector.options import (  # noqa: E402
     Backbone,
     Database,
+    Folds,
     Json,
     Label,
     Metric,
@@ -84,6 +85,7 @@ def search(
     ] = False,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
     train_rows: TrainRows = None,
+    folds: Folds = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
     dtype: Annotated[
         Literal["auto", "fp32", "bf16", "8bit", "4bit"],
@@ -119,6 +121,7 @@ def search(
         early_exit=_early_exit(halving, hyperband),
         seeds=seeds,
         train_rows=train_rows,
+        folds=folds,
         seed=seed,
         dtype=dtype,
         runner=runner,
@@ -159,6 +162,7 @@ def check(
     metric: Metric = None,
     backbone: Backbone = None,
     train_rows: TrainRows = None,
+    folds: Folds = None,
     seed: Annotated[int, typer.Option(help="Seed of the splits.", min=0)] = 0,
     as_json: Json = False,
 ) -> None:
@@ -177,6 +181,7 @@ def check(
         metric=metric,
         backbone=_backbone(backbone),
         train_rows=train_rows,
+        folds=folds,
         seed=seed,
     )
     given = DataFiles(train=train, validation=validation, test=test)
@@ -402,7 +407,7 @@ def _tell_queued(study: Study, as_json: bool) -> None:
 def _tell_pruned(pruned: Pruned) -> None:
     out.print(f"left out, because their gates stay shut: {', '.join(pruned.dropped) or 'nothing'}")
     for metric, before in pruned.before.items():
-        out.print(f"validation {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
+        out.print(f"{pruned.split} {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
 
 
 def _print_study(study: Study, database: str, as_json: bool) -> None:

@@ -87,6 +87,7 @@ def read(given: DataFiles, spec: StudySpec) -> Task:
         kind=spec.task,
         metric=spec.metric,
         train_rows=spec.train_rows,
+        folds=spec.folds,
         seed=spec.seed,
     )
     if task.metric in LOWER_IS_BETTER:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ def decide(study: Study, files: Files, task: Task) -> Recommendation:
     trials = {trial.number: trial for trial in study.trials}
     finalists = [_finalist(trials[number], group, files, task) for number, group in repeats.items()]
     baselines = [_baseline(baseline, files, task) for baseline in study.baselines]
-    return recommend(
+    recommendation = recommend(
         finalists,
         baselines,
         validation_labels=_truth(task, task.validation),
@@ -44,6 +44,16 @@ def decide(study: Study, files: Files, task: Task) -> Recommendation:
         classes=task.labels,
         searched=sum(trial.repeat_of is None for trial in study.trials),
         seed=study.spec["seed"],
+    )
+    if task.folds is None:
+        return recommendation
+    return replace(recommendation, reason=f"{recommendation.reason} {_out_of_fold(task.fold_count)}")
+
+
+def _out_of_fold(folds: int) -> str:
+    return (
+        f"Validation scores are out of fold, {folds} folds: each row is scored by what was trained on the "
+        f"other {folds - 1}; what is exported is trained on all of them."
     )
 
 
@@ -97,6 +107,12 @@ def _logits(owner: Trial | Baseline, files: Files) -> Mapping[str, Logits]:
     return found
 
 
+def _own_logits(owner: Trial | Baseline, files: Files) -> Logits:
+    # Out of fold it is not the module that gives the validation logits.
+    found = _logits(owner, files)
+    return found.get("module", found["validation"])
+
+
 # ------------------------------------------------------------------------------------ exporting
 
 
@@ -108,7 +124,7 @@ class Chosen:
     baseline: str | None
     module: bytes
     logits: Logits
-    """Validation logits at the end of training, fp32."""
+    """What the module gives on the validation rows at the end of training, fp32."""
     facts: Mapping[str, Any]
     """Scores and provenance for the manifest."""
 
@@ -151,7 +167,7 @@ def module_to_export(study: Study, files: Files, number: int | None) -> Chosen:
         trial=number,
         baseline=None,
         module=files.path(best.module_file).read_bytes(),
-        logits=_logits(best, files)["validation"],
+        logits=_own_logits(best, files),
         facts={**facts, **_why(study, number)},
     )
 
@@ -167,7 +183,7 @@ def _baseline_module(study: Study, name: str, files: Files) -> Chosen:
         trial=None,
         baseline=name,
         module=files.path(baseline.module_file).read_bytes(),
-        logits=_logits(baseline, files)["validation"],
+        logits=_own_logits(baseline, files),
         facts={"baseline": name, "scores": scores, **_why(study, None)},
     )
 

@@ -76,6 +76,8 @@ class Outcome:
     """The trained module; only when the trial is complete."""
     validation_logits: Logits | None = None
     test_logits: Logits | None = None
+    module_logits: Logits | None = None
+    """With folds, what the module itself gives on the validation rows; else that is `validation_logits`."""
     message: str = ""
 
 
@@ -100,6 +102,8 @@ class BaselineResult:
     stored_bytes: int
     seconds: float
     module: bytes | None = None
+    module_logits: Logits | None = None
+    """As of an `Outcome`."""
 
 
 Job = Bracket | Baselines

@@ -37,6 +37,14 @@ Metric = Annotated[
 ]
 Backbone = Annotated[str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")]
 TrainRows = Annotated[int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        help="Folds of the training rows, which score each other; 1: none; default: 5 where fewer than 400 "
+        "rows are left for training and validation and no --validation is given.",
+        min=1,
+    ),
+]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
 Json = Annotated[

@@ -213,7 +213,9 @@ class Search:
                 stored_bytes=result.stored_bytes,
                 seconds=result.seconds,
                 module_file=None if result.module is None else self._files.put(result.module),
-                predictions_file=self._keep_logits(result.validation_logits, result.test_logits),
+                predictions_file=self._keep_logits(
+                    validation=result.validation_logits, test=result.test_logits, module=result.module_logits
+                ),
             ),
         )
         self._baselines.add(result.name)
@@ -245,20 +247,21 @@ class Search:
         reports = trial.reports
         if outcome.report is not None:
             reports += (_kept(rung, outcome.report),)
-        logits, test = outcome.validation_logits, outcome.test_logits
+        logits, test, own = outcome.validation_logits, outcome.test_logits, outcome.module_logits
         return replace(
             trial,
             state=outcome.state,
             reports=reports,
             message=outcome.message,
             module_file=None if outcome.module is None else self._files.put(outcome.module),
-            predictions_file=None if logits is None else self._keep_logits(logits, test),
+            predictions_file=None
+            if logits is None
+            else self._keep_logits(validation=logits, test=test, module=own),
             test=None if test is None else self._task.metrics(self._task.test, test),
         )
 
-    def _keep_logits(self, validation: Logits, test: Logits | None) -> str:
-        parts = {"validation": validation} if test is None else {"validation": validation, "test": test}
-        return self._files.put(save_arrays(parts))
+    def _keep_logits(self, **parts: Logits | None) -> str:
+        return self._files.put(save_arrays({name: part for name, part in parts.items() if part is not None}))
 
     def ended(self, job: Job, failure: str | None = None) -> None:
         """A job gives no more results: what it left unfinished has failed."""

@@ -242,7 +242,7 @@ class Service:
             pruned = prune(module, backbone, task, max_length, prune_gates)
             module, logits = pruned.module, pruned.logits
             # The test split is not opened again for a module that was changed afterwards.
-            scores = {"validation": dict(pruned.after), "test": None}
+            scores = {"validation": None, "test": None, pruned.split: dict(pruned.after)}
             facts = {**facts, "scores": scores, "pruned_gates": pruned.facts(prune_gates)}
         difference = write_export(folder, module, backbone, task, max_length, logits, facts)
         export = Export(

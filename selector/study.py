@@ -54,6 +54,8 @@ class StudySpec:
     early_exit: EarlyExit = "halving"
     """When poor configurations stop: halving, hyperband or none."""
     train_rows: int | None = None
+    folds: int | None = None
+    """Folds of the training rows in place of a validation split; 1: none; None: where there are few rows."""
     seed: int = 0
     dtype: str = "auto"
     """How the frozen weights are held: auto, fp32, bf16, 8bit or 4bit."""
@@ -90,7 +92,8 @@ class StudySpec:
             for name in ("train", "validation", "test")
         }
         methods = None if values["methods"] is None else tuple(values["methods"])
-        return cls(**{**values, **files, "methods": methods})
+        # A study from before there were folds goes on without.
+        return cls(**{"folds": 1, **values, **files, "methods": methods})
 
 
 DEFAULT_DATABASE = "sqlite:///peltier.db"

@@ -19,12 +19,12 @@ from trainers.building import method_named
 from trainers.cost import cost_of
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
+from trainers.folds import FoldedTraining, begin
 from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
 from trainers.stack import Candidate
 from trainers.train import Data, Training, prepare
-from trainers.train import start as start_training
 
 MAX_STACK = 8
 """Candidates in one stack. On a CPU larger ones gain nothing and leave its cache (docs/performance.md)."""
@@ -124,13 +124,11 @@ class _Group:
     def __init__(self, entries: Sequence[Entry], bracket: Bracket, backbone: Backbone, data: Data) -> None:
         self.numbers = [entry.number for entry in entries]
         self._failures: dict[int, str] = {}
-        self._training: Training | None = None
+        self._training: Training | FoldedTraining | None = None
         candidates = [Candidate(_config(entry), entry.seed) for entry in entries]
         try:
             epochs = bracket.rungs[-1]
-            self._training = start_training(
-                backbone, data, candidates, epochs=epochs, seed=bracket.order_seed
-            )
+            self._training = begin(backbone, data, candidates, epochs=epochs, seed=bracket.order_seed)
         except Exception as error:  # whatever a method raises is the failure of its trials only
             self._failures = dict.fromkeys(self.numbers, one_line(error))
 
@@ -159,6 +157,7 @@ class _Group:
             return []
         modules = training.deployed()
         scored = training.test_logits() if test else None
+        own = training.module_logits if isinstance(training, FoldedTraining) else None
         outcomes = []
         for number in numbers:
             i = self.numbers.index(number)
@@ -172,6 +171,7 @@ class _Group:
                     module=Module(config, candidate.seed, state).to_bytes(),
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
+                    module_logits=None if own is None else own[i],
                 )
             )
         return outcomes
@@ -197,6 +197,7 @@ def _score_baselines(
         stored_bytes=cost.stored_bytes,
         seconds=probe.seconds,
         module=Module(config, job.seed, probe.state).to_bytes(),
+        module_logits=probe.module_logits,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from trainers.double_checks import contradictory, nearly_repeated, repeated_across, repeated_inside
-from trainers.findings import SEVERITIES, SPLITS, Check, Finding, Lengths, Rows
+from trainers.findings import SEVERITIES, SPLITS, Check, Finding, Lengths, Rows, splits_of
 from trainers.label_checks import balance, few_rows, rare_classes, spelling
 from trainers.leakage import telling_columns, telling_words
 from trainers.task import Split, Task
@@ -55,7 +55,7 @@ def token_lengths(task: Task, tokenizer: Any, limit: int) -> Lengths:
 
     At most `MOST_MEASURED` rows are measured, evenly spread: a tokenizer takes longer than all checks.
     """
-    splits = (task.train, task.validation, task.test)
+    splits = splits_of(task)
     count = sum(map(len, splits))
     rows = np.unique(np.linspace(0, count - 1, min(count, MOST_MEASURED)).astype(np.int64))
     tokens, start = [], 0

@@ -100,8 +100,9 @@ def write_export(
 ) -> float:
     """Write an export, reload it, compare it with the trained logits, and only then put it in its place.
 
-    `expected` are the validation logits taken in fp32 at the end of training; `facts`
-    (scores, provenance) go into the manifest. Returns the largest difference.
+    `expected` are the module's own logits of the validation rows (with folds the training rows), taken in
+    fp32 at the end of training; `facts` (scores, provenance) go into the manifest. Returns the largest
+    difference.
 
     Raises:
         ExportError: if the folder holds something else already or cannot be written, or the reloaded
@@ -155,7 +156,7 @@ def _parity(export: Exported, task: Task, expected: Logits) -> dict[str, Any]:
             f"allowed {tolerance:.0e}; nothing was written"
         )
     return {
-        "split": "validation",
+        "split": "validation" if task.folds is None else "train",
         "rows": len(task.validation),
         "largest_difference": difference,
         "tolerance": tolerance,

@@ -79,7 +79,12 @@ class Rows:
 
     @cached_property
     def splits(self) -> tuple[Split, ...]:
-        return self.task.train, self.task.validation, self.task.test
+        return splits_of(self.task)
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Numbers of the splits whose rows are scored: with folds those of training, out of fold."""
+        return (1, 2) if self.task.folds is None else (0, 2)
 
     @cached_property
     def split(self) -> Integers:
@@ -138,6 +143,12 @@ class Rows:
         return counts
 
 
+def splits_of(task: Task) -> tuple[Split, ...]:
+    """The training, validation and test rows, each row once: with folds no rows are for validation alone."""
+    own = task.validation if task.folds is None else task.train.take(np.arange(0))
+    return task.train, own, task.test
+
+
 Check = Callable[[Rows], Iterable[Finding]]
 
 
@@ -146,6 +157,8 @@ def answers(split: Split) -> list[Answer]:
 
     Labels are [rows], [rows, classes] with 1 for each class of a row, or [words] with offsets of the rows.
     """
+    if not len(split):
+        return []
     labels: Any = split.labels
     offsets = getattr(split, "offsets", None)
     if offsets is not None:

@@ -135,7 +135,7 @@ def rare_classes(rows: Rows) -> Iterator[Finding]:
     if len(few):
         advice = "add rows of these labels, merge them into others, or drop them"
         yield classes(rows, few, 0, "warning", f"have fewer than {FEW_PER_CLASS} training rows", advice)
-    for split in (1, 2):
+    for split in rows.scored:
         missing = np.flatnonzero((counts[split] == 0) & (counts[0] > 0))
         if len(missing):
             advice = f"add {SPLITS[split]} rows of these labels: the score says nothing about them"
@@ -174,8 +174,9 @@ def few_rows(rows: Rows) -> Iterator[Finding]:
             examples=(),
             advice="add rows, give a larger --train-rows, or drop rare labels",
         )
-    for name, split in zip(SPLITS[1:], rows.splits[1:], strict=True):
+    for name, split in ((SPLITS[number], rows.splits[number]) for number in rows.scored):
         if len(split) < FEW_SCORED:
+            more = "" if name == "train" else f", or a file with more with --{name}"
             yield Finding(
                 check="too few rows",
                 severity="error" if len(split) < FEWEST_SCORED else "warning",
@@ -184,5 +185,5 @@ def few_rows(rows: Rows) -> Iterator[Finding]:
                 count=len(split),
                 share=len(split) / len(rows.texts),
                 examples=(),
-                advice=f"add rows, or a file with more with --{name}: differences this small are not seen",
+                advice=f"add rows{more}: differences this small are not seen",
             )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from trainers.backbone import Backbone
 from trainers.baseline_scores import merit
 from trainers.batches import Tokens, batches, evaluation_order
+from trainers.cross_validation import item_folds, out_of_fold
 from trainers.heads import read_features
 from trainers.linear_heads import Features, solve, strengths
 from trainers.stack import State
+from trainers.task import Task
 from trainers.train import EVALUATION_BATCH_SIZE, Data, Logits
 
 MOST_WORDS = 20_000
@@ -28,12 +32,15 @@ class Probe:
     """The head in the form in which a stack holds it."""
     strength: float
     validation_logits: Logits
+    """With folds those out of fold."""
     test_logits: Logits
     seconds: float
+    module_logits: Logits | None = None
+    """With folds, what the head itself gives on the validation rows."""
 
 
 def linear_probe(backbone: Backbone, data: Data) -> Probe:
-    """Solve for the head at several strengths and keep the best on validation.
+    """Solve for the head at several strengths and keep the best on validation, or out of fold.
 
     Features are scaled to unit variance while solving; the scale is folded into the
     head, so that it reads the plain features. Of words at most `MOST_WORDS` are trained on.
@@ -41,23 +48,42 @@ def linear_probe(backbone: Backbone, data: Data) -> Probe:
     start = time.perf_counter()
     task, seen = data.task, some_rows(data.train)
     train, validation, test = (features(backbone, part) for part in (seen, data.validation, data.test))
-    mean, deviation = train.mean(0), train.std(0) + 1e-6
-    scaled = (train - mean) / deviation
-    found: list[tuple[tuple[float, float], float, State]] = []
+    whole = heads(task, train, seen.labels)
+    own = [_logits(head, validation) for head in whole]
+    scored = own if task.folds is None else _out_of_fold(task, train, seen.labels, validation)
+    best = max(range(len(whole)), key=lambda one: merit(scored[one], task))
+    return Probe(
+        state=whole[best],
+        strength=strengths(task.kind)[best],
+        validation_logits=scored[best],
+        test_logits=_logits(whole[best], test),
+        seconds=time.perf_counter() - start,
+        module_logits=None if task.folds is None else own[best],
+    )
+
+
+def heads(task: Task, values: Features, labels: NDArray[Any]) -> list[State]:
+    """The head at each strength, for plain features."""
+    mean, deviation = values.mean(0), values.std(0) + 1e-6
+    scaled = (values - mean) / deviation
+    found = []
     for strength in strengths(task.kind):
-        weight, bias = solve(task.kind, scaled, seen.labels, task.outputs, strength)
+        weight, bias = solve(task.kind, scaled, labels, task.outputs, strength)
         weight = weight / deviation
         state = {"head.weight": weight, "head.bias": bias - weight @ mean}
-        tensors = {name: torch.tensor(values, dtype=torch.float32) for name, values in state.items()}
-        found.append((merit(_logits(tensors, validation), task), strength, tensors))
-    _, strength, chosen = max(found, key=lambda one: one[0])
-    return Probe(
-        state=chosen,
-        strength=strength,
-        validation_logits=_logits(chosen, validation),
-        test_logits=_logits(chosen, test),
-        seconds=time.perf_counter() - start,
-    )
+        found.append({name: torch.tensor(values, dtype=torch.float32) for name, values in state.items()})
+    return found
+
+
+def _out_of_fold(task: Task, train: Features, labels: NDArray[Any], validation: Features) -> list[Logits]:
+    """At each strength each fold's logits from the head of the other folds."""
+    folds = item_folds(task)
+    parts = []
+    for fold in range(task.fold_count):
+        others = folds[: len(labels)] != fold
+        own = validation[folds == fold]
+        parts.append([_logits(head, own) for head in heads(task, train[others], labels[others])])
+    return [out_of_fold(task, each) for each in zip(*parts, strict=True)]
 
 
 def some_rows(tokens: Tokens) -> Tokens:

@@ -26,19 +26,22 @@ class Pruned:
     module: Module
     dropped: tuple[str, ...]
     """Such as `lora at query of layer 3`."""
+    split: str
+    """What the gates were read and the metrics taken on: validation; with folds train, where the module knows
+    every row."""
     before: Mapping[str, float]
-    """Metrics on the validation split, fp32, with all modules."""
+    """Metrics on that split, fp32, with all modules."""
     after: Mapping[str, float]
     logits: Logits
-    """On the validation split, without the dropped modules."""
+    """On that split, without the dropped modules."""
 
     def facts(self, threshold: float) -> dict[str, Any]:
         """What an export's manifest says of it."""
         return {
             "threshold": threshold,
             "dropped": list(self.dropped),
-            "validation_before": dict(self.before),
-            "validation_after": dict(self.after),
+            f"{self.split}_before": dict(self.before),
+            f"{self.split}_after": dict(self.after),
         }
 
 
@@ -68,6 +71,7 @@ def prune(module: Module, backbone: Backbone, task: Task, max_length: int, thres
     return Pruned(
         module=left,
         dropped=tuple(_words(place) for place in shut),
+        split="validation" if task.folds is None else "train",
         before=task.metrics(task.validation, before),
         after=task.metrics(task.validation, after),
         logits=after,

@@ -1,4 +1,4 @@
-"""Which rows are drawn and held out: stratified, seeded, and equal texts never on both sides."""
+"""Which rows are drawn, held out and folded: stratified, seeded, and no group of rows on both sides."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def alike(text: str | tuple[str, ...]) -> Hashable:
 def hold_out(keys: Rows, strata: Rows, count: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """The kept and the held-out row numbers, each in file order; about 20 % are held out.
 
-    Each stratum, such as a label, gives up its share, in whole groups of equal texts and in shuffled order,
-    and always keeps a row. A group with more rows than its strata still owe stays, so nothing may be left
-    to hold out.
+    Each stratum, such as a label, gives up its share, in whole groups (rows of equal keys) and in shuffled
+    order, and always keeps a row. A group with more rows than its strata still owe stays, so nothing may be
+    left to hold out.
     """
     members, starts = groups(keys)
     owed = quotas(np.bincount(strata, minlength=count)).tolist()
@@ -56,7 +56,7 @@ def hold_out(keys: Rows, strata: Rows, count: int, rng: np.random.Generator) -> 
         if not left:
             break
         group = members[starts[number] : starts[number + 1]]
-        # equal texts may carry different labels: each label gives up its own rows
+        # the rows of a group may carry different labels: each label gives up its own rows
         taken = Counter(strata[group].tolist())
         if all(rows <= owed[stratum] for stratum, rows in taken.items()):
             held.extend(group.tolist())
@@ -81,6 +81,30 @@ def groups(keys: Rows) -> tuple[Rows, Rows]:
     numbers = place[inverse]
     counts = np.bincount(numbers, minlength=len(first))
     return np.argsort(numbers, kind="stable"), np.concatenate([[0], np.cumsum(counts)])
+
+
+def draw_folds(keys: Rows, strata: Rows, count: int, folds: int, rng: np.random.Generator) -> Rows:
+    """The fold of each row, from 0 up; rows of equal keys are in one fold.
+
+    The largest groups come first, equal ones in shuffled order; each goes to the fold that has the fewest
+    rows of its strata, then the fewest rows. So single rows of a stratum are spread evenly, to one.
+    """
+    members, starts = groups(keys)
+    order = rng.permutation(len(starts) - 1)
+    order = order[np.argsort(-np.diff(starts)[order], kind="stable")]
+    held = [[0] * folds for _ in range(count)]
+    sizes = [0] * folds
+    found = np.empty(len(keys), dtype=np.int64)
+    for number in chain.from_iterable(block.tolist() for block in blocks_of(order)):
+        group = members[starts[number] : starts[number + 1]]
+        taken = Counter(strata[group].tolist())
+        own = [sum(rows * held[stratum][fold] for stratum, rows in taken.items()) for fold in range(folds)]
+        fold = min(range(folds), key=lambda one: (own[one], sizes[one], one))
+        found[group] = fold
+        sizes[fold] += len(group)
+        for stratum, rows in taken.items():
+            held[stratum][fold] += rows
+    return found
 
 
 def quotas(counts: Rows) -> Rows:
@@ -113,7 +137,7 @@ def draw_rows(labels: Rows, count: int, classes: int, rng: np.random.Generator) 
 
 
 def following_rows(keys: Rows, drawn: Rows, rest: Rows) -> Rows:
-    """The next rows of the shuffle, at most 1,000, without those that repeat a drawn text."""
+    """The next rows of the shuffle, at most 1,000, without those in the group of a drawn one."""
     fresh = rest[~np.isin(keys[rest], keys[drawn])]
     return np.asarray(fresh[:MOST_VALIDATION_ROWS])
 

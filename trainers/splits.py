@@ -1,4 +1,4 @@
-"""The parts of a dataset: training, validation and test rows, given or made."""
+"""The parts of a dataset: their rows, and the hash of their content."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.kinds import single
-from trainers.sampling import draw_rows, following_rows, group_keys, hold_out, strata_of
-from trainers.source import MOST_LISTED, TaskError, listed, quoted
 from trainers.texts import Texts
-
-# Each use of the seed has its own stream, so that giving one split does not change how another is made.
-TEST_STREAM, VALIDATION_STREAM, ROWS_STREAM = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,94 +62,24 @@ class Making:
     labels: Sequence[str]
     train_rows: int | None
     seed: int
+    folds: int | None = 1
+    """Folds of the training rows in place of a validation split; None: where there are few rows; 1: never."""
 
     @property
     def one_label_a_row(self) -> bool:
         return single(self.kind) == "classification"
 
 
-def make_splits(splits: dict[str, Split], origin: dict[str, str], how: Making) -> None:
-    """Add the splits that are missing, and say in `origin` how they were made."""
-    if "test" not in splits:
-        held_out(splits, origin, "test", how, TEST_STREAM)
-    if how.train_rows is not None:
-        draw(splits, origin, how, how.train_rows)
-    elif "validation" not in splits:
-        held_out(splits, origin, "validation", how, VALIDATION_STREAM)
-
-
-def held_out(splits: dict[str, Split], origin: dict[str, str], name: str, how: Making, stream: int) -> None:
-    """Move about 20 % of the training rows into the split with this name.
-
-    Raises:
-        TaskError: if a label of the file has a single row, or nothing can be held out.
-    """
-    train = splits["train"]
-    # a label that another split has already taken from may be down to one row: it keeps that
-    if how.one_label_a_row and origin["train"] == "given":
-        refuse_single_rows(train, name, how)
-    strata, count = strata_of(how.kind, train.labels, train.offsets, len(how.labels))
-    keys = group_keys(train.texts, train.pairs)
-    kept, chosen = hold_out(keys, strata, count, np.random.default_rng([how.seed, stream]))
-    if not len(chosen):
-        raise TaskError(
-            f"no {name} split can be made from {len(train):,} rows of {how.file}: they are too few, or too "
-            f"many have the same text; add rows, or pass --{name}"
-        )
-    whole = how.file if origin["train"] == "given" else f"the other rows of {how.file}"
-    splits[name], splits["train"] = train.take(chosen), train.take(kept)
-    origin[name] = f"made: 20 % of {whole}, stratified, grouped by text, seed {how.seed}"
-    origin["train"] = f"the remaining rows of {how.file}"
-
-
-def refuse_single_rows(train: Split, name: str, how: Making) -> None:
-    counts = np.bincount(train.labels, minlength=len(how.labels))
-    alone = [quoted(label) for label, count in zip(how.labels, counts, strict=True) if count == 1]
-    if alone:
-        raise TaskError(
-            f"{len(alone):,} of {len(how.labels):,} labels have a single row in {how.file} "
-            f"({listed(alone, MOST_LISTED)}), so no {name} split can be made; pass --{name}, "
-            f"add rows, or drop these labels"
-        )
-
-
-def draw(splits: dict[str, Split], origin: dict[str, str], how: Making, train_rows: int) -> None:
-    """Cut the training split to `train_rows`; those that follow become the validation where none is given.
-
-    Where each row has one label, every label occurs in the drawn rows.
-    """
-    train = splits["train"]
-    fewest = len(how.labels) if how.one_label_a_row else 1
-    if not fewest <= train_rows <= len(train):
-        labels = f"{fewest:,} labels and " if how.one_label_a_row else ""
-        raise TaskError(
-            f"--train-rows is {train_rows:,}, but there are {labels}{len(train):,} rows "
-            f"to train on; give a number from {fewest:,} to {len(train):,}"
-        )
-    rng = np.random.default_rng([how.seed, ROWS_STREAM])
-    strata = train.labels if how.one_label_a_row else np.zeros(len(train), dtype=np.int64)
-    drawn, rest = draw_rows(strata, train_rows, fewest, rng)
-    splits["train"] = train.take(drawn)
-    every = ", with every label" if how.one_label_a_row else ""
-    origin["train"] = f"{train_rows:,} of {len(train):,} rows{every}, seed {how.seed}"
-    if "validation" in splits:
-        return
-    following = following_rows(group_keys(train.texts, train.pairs), drawn, rest)
-    if not len(following):
-        raise TaskError(
-            f"--train-rows {train_rows:,} leaves no other text of {len(train):,} rows for validation; "
-            f"give fewer, or pass --validation"
-        )
-    splits["validation"] = train.take(following)
-    origin["validation"] = (
-        f"next {len(following):,} rows after the {train_rows:,} training rows (seed {how.seed})"
-    )
-
-
-def content_hash(kind: str, labels: Sequence[str], splits: Mapping[str, Split]) -> str:
+def content_hash(
+    kind: str,
+    labels: Sequence[str],
+    splits: Mapping[str, Split],
+    folds: NDArray[np.int64] | None = None,
+) -> str:
     """SHA-256 over the kind and, for each split and row, the texts and the labels, each with its length.
 
-    Words and several labels come after their number; a number is written with nine digits.
+    Words and several labels come after their number; a number is written with nine digits. The fold of each
+    training row, where there are folds, comes last.
     """
     digest = hashlib.sha256()
 
@@ -174,6 +99,8 @@ def content_hash(kind: str, labels: Sequence[str], splits: Mapping[str, Split]) 
                 add(pair)
             for part in label:
                 add(part)
+    if folds is not None:
+        add("folds " + " ".join(map(str, folds.tolist())))
     return digest.hexdigest()
 
 

@@ -14,10 +14,11 @@ from trainers.detection import kind_by_values, metric_for, separator_of
 from trainers.forms import Given, open_one, open_splits
 from trainers.kinds import KINDS
 from trainers.labels import MAX_LABELS
+from trainers.making import make_splits
 from trainers.metrics import metrics_of, outcomes
 from trainers.reading import columns_of, declared_labels, list_columns
 from trainers.source import TaskError
-from trainers.splits import Making, Split, content_hash, make_splits
+from trainers.splits import Making, Split, content_hash
 from trainers.table_rows import as_splits, has_labels, read_table_of, rows_of
 
 __all__ = ["KINDS", "MAX_LABELS", "Split", "Task", "TaskError", "read_task"]
@@ -43,11 +44,22 @@ class Task:
     metric: str
     train: Split
     validation: Split
+    """With folds the training split itself."""
     test: Split
     origin: Mapping[str, str]
     """Split -> how it came about."""
     data_hash: str
     """SHA-256 of what is trained and scored; the same for the same content in any format or file name."""
+    folds: NDArray[np.int64] | None = None
+    """The fold of each training row, from 0 up; a row is scored by what was trained on the other folds.
+
+    None: the validation rows are held out.
+    """
+
+    @property
+    def fold_count(self) -> int:
+        """1 without folds."""
+        return 1 if self.folds is None else int(self.folds.max()) + 1
 
     @property
     def outputs(self) -> int:
@@ -75,6 +87,7 @@ class Task:
             "columns": {"text": self.text, "text_pair": self.text_pair, "label": self.label},
             "labels": list(self.labels),
             "rows": {name: len(split) for name, split in splits.items()},
+            "folds": self.fold_count,
             "origin": dict(self.origin),
             "data_hash": self.data_hash,
         }
@@ -91,19 +104,21 @@ def read_task(
     kind: str | None = None,
     metric: str | None = None,
     train_rows: int | None = None,
+    folds: int | None = 1,
     seed: int = 0,
 ) -> Task:
     """The task in what is given, in any of the forms of `trainers.forms`.
 
     A dataset of several splits gives all of them. A split that is not given, or that has no labels though it
     comes with the others, is made from the training rows. `train_rows` draws that many rows of these; the
-    next rows, at most 1,000, then are the validation split. `metric` is one of `METRICS_OF` the kind, or
-    f1:LABEL.
+    next rows, at most 1,000, then are the validation split. With `folds` the training rows are, each scored
+    by what was trained on the other folds; None: 5 folds where no validation rows are given, `train_rows`
+    neither, and fewer than 400 rows are left. `metric` is one of `METRICS_OF` the kind, or f1:LABEL.
 
     Raises:
         TaskError: if the data or an argument cannot be used; the message says what to do.
     """
-    check_arguments(train_rows, seed)
+    check_arguments(train_rows, folds, seed)
     sources = open_splits(train)
     together = sources.keys() - {"train"}
     for name, given in (("validation", validation), ("test", test)):
@@ -136,9 +151,8 @@ def read_task(
     splits, labels = as_splits(found, rows, declared)
     chosen = metric_for(found, labels, metric)
     origin = dict.fromkeys(splits, "given")
-    make_splits(
-        splits, origin, Making(file=first.title, kind=found, labels=labels, train_rows=train_rows, seed=seed)
-    )
+    how = Making(file=first.title, kind=found, labels=labels, train_rows=train_rows, seed=seed, folds=folds)
+    drawn = make_splits(splits, origin, how)
     for name in unlabelled:
         origin[name] += f" (the {name} split that came with {first.title} has no labels)"
     return Task(
@@ -151,14 +165,17 @@ def read_task(
         metric=chosen,
         **splits,
         origin=origin,
-        data_hash=content_hash(found, labels, splits),
+        data_hash=content_hash(found, labels, splits, drawn),
+        folds=drawn,
     )
 
 
-def check_arguments(train_rows: int | None, seed: int) -> None:
+def check_arguments(train_rows: int | None, folds: int | None, seed: int) -> None:
     if train_rows is not None and train_rows < 1:
         raise TaskError(
             f"--train-rows is {train_rows}; give at least one row for each label, or leave it out"
         )
+    if folds is not None and folds < 1:
+        raise TaskError(f"--folds is {folds}; give 1 for none, 2 or more, or leave it out")
     if seed < 0:
         raise TaskError(f"--seed is {seed}; give a whole number from 0 up")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import FunctionTransformer
 
-from trainers.baseline_scores import BaselineScores, Logits, merit
+from trainers.baseline_scores import BaselineScores, Logits, best_of
 from trainers.splits import Split
 from trainers.task import Task
 
@@ -32,6 +31,8 @@ MOST_FEATURES = 50_000
 TOKEN = re.compile(r"\w+|[^\w\s]")
 SEPARATOR = " ␞ "
 NUMBER_BYTES = 4
+NEVER = -30.0
+"""Log probability of a class without training rows."""
 
 
 def tfidf_logistic_regression(task: Task) -> BaselineScores:
@@ -40,23 +41,29 @@ def tfidf_logistic_regression(task: Task) -> BaselineScores:
     A pair is joined with a separator and adds how far its words overlap. At equal scores the smaller loss,
     then the smaller C wins. The solver (L-BFGS) is deterministic.
     """
-    start = time.perf_counter()
+    return best_of(task, logistic_regressions)
+
+
+def logistic_regressions(task: Task) -> list[BaselineScores]:
+    """One for each strength."""
     vectorizer = text_features(pairs=task.text_pair is not None)
     features = vectorizer.fit_transform(joined(task.train))
-    held_out = vectorizer.transform(joined(task.validation))
-    fitted = [fit(features, task.train.labels, strength) for strength in STRENGTHS]
-    candidates = [(classifier, log_probabilities(classifier, held_out)) for classifier in fitted]
-    classifier, validation_logits = max(candidates, key=lambda pair: merit(pair[1], task))
-    parameters = classifier.coef_.size + classifier.intercept_.size
-    return BaselineScores(
-        name="tfidf_logistic_regression",
-        validation_logits=validation_logits,
-        test_logits=log_probabilities(classifier, vectorizer.transform(joined(task.test))),
-        config={"C": classifier.C, "features": classifier.coef_.shape[1]},
-        seconds=time.perf_counter() - start,
-        stored_bytes=parameters * NUMBER_BYTES + vocabulary_bytes(vectorizer),
-        trainable_parameters=parameters,
-    )
+    held_out, test = (vectorizer.transform(joined(split)) for split in (task.validation, task.test))
+    found = []
+    for strength in STRENGTHS:
+        classifier = fit(features, task.train.labels, strength)
+        parameters = classifier.coef_.size + classifier.intercept_.size
+        found.append(
+            BaselineScores(
+                name="tfidf_logistic_regression",
+                validation_logits=log_probabilities(classifier, held_out, task.outputs),
+                test_logits=log_probabilities(classifier, test, task.outputs),
+                config={"C": strength, "features": features.shape[1]},
+                stored_bytes=parameters * NUMBER_BYTES + vocabulary_bytes(vectorizer),
+                trainable_parameters=parameters,
+            )
+        )
+    return found
 
 
 def tfidf_label_sets(task: Task) -> BaselineScores:
@@ -64,30 +71,35 @@ def tfidf_label_sets(task: Task) -> BaselineScores:
 
     A label that all or no training rows have keeps its log odds. The solver is liblinear, with a fixed seed.
     """
-    start = time.perf_counter()
+    return best_of(task, label_sets)
+
+
+def label_sets(task: Task) -> list[BaselineScores]:
+    """One for each strength."""
     vectorizer = text_features(pairs=False)
     features = vectorizer.fit_transform(joined(task.train))
-    held_out = vectorizer.transform(joined(task.validation))
-    fitted = [LabelSets.fit(features, task.train.labels, strength) for strength in SET_STRENGTHS]
-    candidates = [(model, model.log_odds(held_out)) for model in fitted]
-    model, validation_logits = max(candidates, key=lambda pair: merit(pair[1], task))
-    parameters = model.weights.size + model.biases.size
-    return BaselineScores(
-        name="tfidf_logistic_regression",
-        validation_logits=validation_logits,
-        test_logits=model.log_odds(vectorizer.transform(joined(task.test))),
-        config={"C": model.strength, "features": len(model.weights)},
-        seconds=time.perf_counter() - start,
-        stored_bytes=parameters * NUMBER_BYTES + vocabulary_bytes(vectorizer),
-        trainable_parameters=parameters,
-    )
+    held_out, test = (vectorizer.transform(joined(split)) for split in (task.validation, task.test))
+    found = []
+    for strength in SET_STRENGTHS:
+        model = LabelSets.fit(features, task.train.labels, strength)
+        parameters = model.weights.size + model.biases.size
+        found.append(
+            BaselineScores(
+                name="tfidf_logistic_regression",
+                validation_logits=model.log_odds(held_out),
+                test_logits=model.log_odds(test),
+                config={"C": strength, "features": len(model.weights)},
+                stored_bytes=parameters * NUMBER_BYTES + vocabulary_bytes(vectorizer),
+                trainable_parameters=parameters,
+            )
+        )
+    return found
 
 
 @dataclass(frozen=True)
 class LabelSets:
     """One linear classifier for each label."""
 
-    strength: float
     weights: NDArray[np.float64]
     """[features, classes]."""
     biases: NDArray[np.float64]
@@ -101,7 +113,7 @@ class LabelSets:
             solver = LogisticRegression(C=strength, solver="liblinear", tol=1e-2, random_state=0)
             solver.fit(features, labels[:, label])
             weights[:, label], biases[label] = solver.coef_[0], solver.intercept_[0]
-        return cls(strength, weights, biases)
+        return cls(weights, biases)
 
     def log_odds(self, features: Any) -> Logits:
         logits: Logits = (features @ self.weights + self.biases).astype(np.float32)
@@ -114,27 +126,32 @@ def tfidf_ridge(task: Task) -> BaselineScores:
     A pair is described by how the two texts' features differ and agree (|a - b| and a * b), by their cosines,
     and by how far their words overlap.
     """
-    start = time.perf_counter()
+    return best_of(task, ridges)
+
+
+def ridges(task: Task) -> list[BaselineScores]:
+    """One for each strength."""
     vectorizers = ngrams()
     for vectorizer in vectorizers:
         vectorizer.fit([*task.train.texts, *(task.train.pairs or ())])
-    features = numeric_features(vectorizers, task.train)
-    held_out = numeric_features(vectorizers, task.validation)
-    fitted = [
-        Ridge(alpha=1 / strength, solver="lsqr").fit(features, task.train.labels) for strength in STRENGTHS
-    ]
-    candidates = [(model, numbers(model, held_out)) for model in fitted]
-    model, validation_logits = max(candidates, key=lambda pair: merit(pair[1], task))
-    parameters = model.coef_.size + 1
-    return BaselineScores(
-        name="tfidf_ridge",
-        validation_logits=validation_logits,
-        test_logits=numbers(model, numeric_features(vectorizers, task.test)),
-        config={"alpha": model.alpha, "features": features.shape[1]},
-        seconds=time.perf_counter() - start,
-        stored_bytes=parameters * NUMBER_BYTES + sum(map(term_bytes, vectorizers)),
-        trainable_parameters=parameters,
+    features, held_out, test = (
+        numeric_features(vectorizers, split) for split in (task.train, task.validation, task.test)
     )
+    found = []
+    for strength in STRENGTHS:
+        model = Ridge(alpha=1 / strength, solver="lsqr").fit(features, task.train.labels)
+        parameters = model.coef_.size + 1
+        found.append(
+            BaselineScores(
+                name="tfidf_ridge",
+                validation_logits=numbers(model, held_out),
+                test_logits=numbers(model, test),
+                config={"alpha": model.alpha, "features": features.shape[1]},
+                stored_bytes=parameters * NUMBER_BYTES + sum(map(term_bytes, vectorizers)),
+                trainable_parameters=parameters,
+            )
+        )
+    return found
 
 
 def numbers(model: Ridge, features: Any) -> Logits:
@@ -179,8 +196,10 @@ def fit(features: Any, labels: NDArray[np.int64], strength: float) -> LogisticRe
         return classifier.fit(features, labels)
 
 
-def log_probabilities(classifier: LogisticRegression, features: Any) -> Logits:
-    logits: Logits = classifier.predict_log_proba(features).astype(np.float32)
+def log_probabilities(classifier: LogisticRegression, features: Any, classes: int) -> Logits:
+    """[rows, classes]; a class that no training row has, as may be without a fold, is never predicted."""
+    logits: Logits = np.full((features.shape[0], classes), NEVER, dtype=np.float32)
+    logits[:, classifier.classes_] = classifier.predict_log_proba(features)
     return logits
 
 

@@ -41,7 +41,8 @@ def test_a_sound_dataset_ends_with_status_0_and_says_what_was_understood(shell: 
     assert (
         "sound: classification of column text into 2 labels of column label, scored by accuracy" in said.out
     )
-    assert "rows: 128 train" in said.out and "40 test (made: 20 % of sound.csv" in said.out
+    assert "rows: 160 train" in said.out and "40 test (made: 20 % of sound.csv" in said.out
+    assert "160 validation (the training rows, out of fold: 5 folds, stratified, grouped by" in said.out
     assert "tokens: half of the texts have up to 14 tokens" in said.out
     assert "0 errors, 0 warnings, 0 pieces of advice" in said.out
 
@@ -61,7 +62,7 @@ def test_an_error_ends_with_status_1_and_a_mistake_with_2(shell: Shell) -> None:
 
 
 def test_json_holds_the_task_and_every_finding(shell: Shell) -> None:
-    found = json.loads(shell("check", "useless.csv", "--backbone", "bert", "--json").out)
+    found = json.loads(shell("check", "useless.csv", "--backbone", "bert", "--folds", "1", "--json").out)
     assert found["rows"] == {"train": 5, "validation": 1, "test": 2}
     first = found["findings"][0]
     assert first.keys() == {"check", "severity", "what", "count", "share", "examples", "advice"}
@@ -82,7 +83,7 @@ def test_check_reads_the_files_and_columns_that_a_search_would(shell: Shell) -> 
 def test_a_study_that_answers_nothing_is_refused_on_one_line(
     command: str, shell: Shell, tmp_path: Path
 ) -> None:
-    said = shell(command, "useless.csv", "--backbone", "bert")
+    said = shell(command, "useless.csv", "--backbone", "bert", "--folds", "1")
     assert (said.status, said.out) == (2, "")
     assert said.err.startswith("peltier: useless.csv would make a study that answers nothing: too few rows: ")
     assert "(1 more: peltier check useless.csv)" in said.err
@@ -91,7 +92,7 @@ def test_a_study_that_answers_nothing_is_refused_on_one_line(
 
 
 def test_force_queues_it_with_its_findings_told_and_kept(shell: Shell) -> None:
-    said = shell("submit", "useless.csv", "--backbone", "bert", "--force")
+    said = shell("submit", "useless.csv", "--backbone", "bert", "--folds", "1", "--force")
     assert said.status == 0
     assert said.err.splitlines()[0].startswith("error: too few rows: validation has 1 row,")
     kept = open_database("sqlite:///peltier.db").find_study("useless-1").task["findings"]

@@ -15,8 +15,8 @@ import pytest
 from commands import ENVIRONMENT, ROWS, Said, Shell, peltier, write_rows
 
 SEARCH = (
-    "search rows.csv --backbone bert --methods lora,adapter --trials 6 --epochs 4 --seeds 2 --runner local "
-    "--json"
+    "search rows.csv --backbone bert --methods lora,adapter --trials 6 --epochs 4 --seeds 2 --folds 1 "
+    "--runner local --json"
 ).split()
 COMMANDS = (
     "search",

@@ -18,7 +18,7 @@ CSV = "text,label\n" + "".join(f"{row['text']},{row['label']}\n" for row in ROWS
 
 
 def spec_of(path: Path, metric: str | None = None) -> StudySpec:
-    return StudySpec(train=DataFile(name=path.name), backbone="", metric=metric)
+    return StudySpec(train=DataFile(name=path.name), backbone="", metric=metric, folds=1)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_one_method_of_peft_is_trained_and_exported_while_another_fails_with_its
     methods = "peft:oft,peft:ADAPTION_PROMPT"
     done = shell(
         *f"search rows.csv --backbone {tiny_folder} --methods {methods} --name one".split(),
-        *"--trials 3 --epochs 2 --seeds 1 --runner local --json".split(),
+        *"--trials 3 --epochs 2 --seeds 1 --folds 1 --runner local --json".split(),
     )
     assert done.status == 0, done.err
     database = open_database(f"sqlite:///{tmp_path / 'peltier.db'}")

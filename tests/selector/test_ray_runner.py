@@ -113,7 +113,7 @@ def run(
         train=DataFile(name="rows.csv"),
         backbone=str(backbone),
         methods=("lora", "bitfit"),
-        **{"trials": 4, "epochs": 4, "seeds": 1, "finalists": 2, "bracket_size": 8, **options},
+        **{"trials": 4, "epochs": 4, "seeds": 1, "finalists": 2, "bracket_size": 8, "folds": 1, **options},
     )
     task = read(DataFiles(train=rows), spec)
     sketch = outline(spec.backbone)

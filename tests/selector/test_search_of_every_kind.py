@@ -45,7 +45,7 @@ def test_search_exports_what_predicts_the_kind(
 ) -> None:
     kind, metric = KIND_OF[file]
     path = str(write_file(tmp_path, file))
-    options = "--trials 3 --epochs 2 --seeds 2 --methods lora,bitfit --runner local --json".split()
+    options = "--trials 3 --epochs 2 --seeds 2 --folds 1 --methods lora,bitfit --runner local --json".split()
     study = told(shell("search", path, "--backbone", str(tiny_folder), *options))
     assert (study["task"]["kind"], study["task"]["metric"]) == (kind, metric)
     assert [baseline["name"] for baseline in study["baselines"]][-1] == "linear_probe"
@@ -76,7 +76,7 @@ def test_another_metric_of_the_kind_is_chosen_by(
     file: str, metric: str, shell: Shell, tmp_path: Path, tiny_folder: Path
 ) -> None:
     path = str(write_file(tmp_path, file))
-    options = "--trials 1 --epochs 1 --seeds 1 --methods bitfit --runner local --json".split()
+    options = "--trials 1 --epochs 1 --seeds 1 --folds 1 --methods bitfit --runner local --json".split()
     study = told(shell("search", path, "--backbone", str(tiny_folder), "--metric", metric, *options))
     assert study["task"]["metric"] == metric
     assert all(math.isfinite(baseline["validation"]) for baseline in study["baselines"])

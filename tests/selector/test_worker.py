@@ -42,6 +42,7 @@ class Queue:
             trials=1,
             epochs=epochs,
             seeds=1,
+            folds=1,
             runner="local",
         )
         return self.service.submit(given, spec, check_request(given, spec))

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainers.making import make_splits
 from trainers.sampling import group_keys, groups, strata_of
-from trainers.splits import Making, Split, content_hash, make_splits
+from trainers.splits import Making, Split, content_hash
 from trainers.texts import BLOCK_ROWS, Texts
 
 KINDS = ["classification", "multi-label", "regression", "token-classification"]

@@ -120,6 +120,7 @@ def test_given_splits_are_kept_as_they_are(tmp_path: Path) -> None:
         "columns": {"text": "text", "text_pair": None, "label": "label"},
         "labels": ["a", "b", "c", "d"],
         "rows": {"train": 8, "validation": 8, "test": 8},
+        "folds": 1,
         "origin": {"train": "given", "validation": "given", "test": "given"},
         "data_hash": task.data_hash,
     }
@@ -136,8 +137,9 @@ def test_made_splits_are_stratified_fifths_and_say_how_they_came_about(tmp_path:
     )
     assert task.origin == {
         "train": "the remaining rows of train.csv",
-        "test": "made: 20 % of train.csv, stratified, grouped by text, seed 3",
-        "validation": "made: 20 % of the other rows of train.csv, stratified, grouped by text, seed 3",
+        "test": "made: 20 % of train.csv, stratified, grouped by text and near duplicates, seed 3",
+        "validation": "made: 20 % of the other rows of train.csv, stratified, grouped by text and near "
+        "duplicates, seed 3",
     }
 
 
@@ -196,7 +198,9 @@ def test_low_resource_rows_are_followed_by_a_thousand_validation_rows(tmp_path: 
     assert [len(split) for split in parts(task)] == [100, 1000, 8]
     assert not keys(task.train) & keys(task.validation)
     assert task.origin["train"] == "100 of 1,500 rows, with every label, seed 0"
-    assert task.origin["validation"] == "next 1,000 rows after the 100 training rows (seed 0)"
+    assert task.origin["validation"] == (
+        "next 1,000 rows after the 100 training rows, grouped by text and near duplicates, seed 0"
+    )
     assert len(read_task(path, test=test, train_rows=1400).validation) == 100
     with_test = read_task(path, train_rows=100)
     assert [len(split) for split in parts(with_test)] == [100, 1000, 300]
