@@ -44,3 +44,5 @@ class Report:
     """Device seconds used so far: this candidate's share of its stack."""
     gates: tuple[Gate, ...] = ()
     """Empty for a method without gates."""
+    best_epoch: int | None = None
+    """With early stopping, the epoch after which metrics, loss and gates were taken; None: after the last."""

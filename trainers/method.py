@@ -48,7 +48,7 @@ class MethodConfig(ABC):
     layers: Annotated[str, LAYERS] = "all"
     """The layers that carry modules."""
     warmup: Annotated[float, WARMUP] = 0.06
-    """Share of the steps over which the learning rate rises; .06 as in most published recipes for encoders."""
+    """Share of the steps over which the learning rate rises; .06 as in most recipes for encoders."""
     class_weights: Annotated[str, CLASS_WEIGHTS] = "none"
     """balanced: every class counts alike in the training loss, however few rows it has."""
     focal: Annotated[float, FOCAL] = 0.0
