@@ -27,5 +27,6 @@ def choose_finalists(trials: Sequence[Trial], metric: str, count: int) -> list[T
 def _rank(trial: Trial, metric: str) -> tuple[float, ...]:
     last = trial.reports[-1]
     loss = last.metrics.get("loss", math.inf)
-    # By rungs, not epochs: early stopping takes epochs from a trial, but no standing.
-    return -last.rung, -last.metrics[metric], loss, trial.stored_bytes or 0, trial.number
+    # A whole training that stopped early counts as much as a longer one.
+    epochs = 0 if trial.state is State.COMPLETE else trial.epochs
+    return -epochs, -last.metrics[metric], loss, trial.stored_bytes or 0, trial.number
