@@ -76,6 +76,10 @@ def search(
     ] = None,
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop a training after this many epochs without a better score.", min=1),
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
     halving: Annotated[
         bool, typer.Option("--halving/--no-halving", help="Whether poor configurations stop early.")
@@ -117,6 +121,7 @@ def search(
         methods=None if methods is None else tuple(part.strip() for part in methods.split(",")),
         trials=trials,
         epochs=epochs,
+        patience=patience,
         budget_seconds=None if budget is None else _seconds(budget),
         early_exit=_early_exit(halving, hyperband),
         seeds=seeds,

@@ -163,6 +163,8 @@ def module_to_export(study: Study, files: Files, number: int | None) -> Chosen:
         "test": None if best.test is None else dict(best.test),
     }
     facts = {"trial": number, "training_seed": best.seed, "epochs": best.epochs, "scores": scores}
+    if best.message:
+        facts["early_stopping"] = best.message
     return Chosen(
         trial=number,
         baseline=None,

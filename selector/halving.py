@@ -40,7 +40,9 @@ class Standing:
     score: float
     """On the validation split, larger is better; NaN when training diverged."""
     cost: float
-    """Decides between equal scores, smaller is better; any unit that the candidates share."""
+    """Decides between equal scores and losses, smaller is better; any unit that the candidates share."""
+    loss: float = 0.0
+    """On the validation split; decides between equal scores, smaller is better."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,10 @@ def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:
     return kept | _best_of_each_method(ranked) if rung == 0 else kept
 
 
-def _rank(standing: Standing) -> tuple[float, float, int]:
-    return -standing.score, standing.cost, standing.number
+def _rank(standing: Standing) -> tuple[float, float, float, int]:
+    # After a very short training many scores are equal: an F1 of several labels is then 0 for most.
+    loss = math.inf if math.isnan(standing.loss) else standing.loss
+    return -standing.score, loss, standing.cost, standing.number
 
 
 def _best_of_each_method(ranked: Sequence[Standing]) -> set[int]:

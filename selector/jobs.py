@@ -38,7 +38,7 @@ class Entry:
     seed: int
     """Initialises the module and the head."""
     stored_bytes: int
-    """Of two trials with equal scores the smaller one goes on."""
+    """Of two trials with equal scores and losses the smaller one goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,8 @@ class Bracket:
     """Finalists: nobody is cut, and the test split is scored at the end."""
     deadline: float | None = None
     """Time (seconds since the epoch) after which no further rung is started."""
+    patience: int | None = None
+    """Epochs without a better validation score after which a trial stops; None: it is trained to the end."""
 
 
 @dataclass(frozen=True, kw_only=True)

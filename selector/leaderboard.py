@@ -10,11 +10,12 @@ from typing import Any
 
 from storage.records import State, Study, Trial
 
-SHARED = ("layers", "learning_rate", "weight_decay")
+SHARED = ("layers", "learning_rate", "weight_decay", "warmup", "class_weights", "focal")
+"""Fields that every method has. Not asked from `trainers`: a table must not wait for torch."""
+USUAL = {"warmup": 0.06, "class_weights": "none"}
 QUIET = (False, 0.0, "all", "unshifted", "real tokens")
 FACTORS = ("b_rate", "scaling")
-"""Values that say that nothing is done go unsaid, and so do factors of 1."""
-"""Fields that every method has. Not asked from `trainers`: a table must not wait for torch."""
+"""Usual values go unsaid, other fields' values that say that nothing is done, and factors of 1."""
 
 ORDER = (State.COMPLETE, State.PRUNED, State.RUNNING, State.WAITING, State.FAIL)
 
@@ -67,9 +68,15 @@ def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
 
 def config_text(config: Mapping[str, Any]) -> str:
     """A configuration in one line: the method's own fields first, then those that all methods share."""
-    said = [n for n, value in config.items() if value not in QUIET and not (n in FACTORS and value == 1)]
+    said = [name for name, value in config.items() if not _goes_unsaid(name, value)]
     names = sorted(said, key=lambda name: name in SHARED)
     return ", ".join(f"{name} {_text(config[name])}" for name in names)
+
+
+def _goes_unsaid(name: str, value: Any) -> bool:
+    if name in USUAL:
+        return bool(value == USUAL[name])
+    return value in QUIET or (name in FACTORS and value == 1)
 
 
 def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:

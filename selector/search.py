@@ -154,6 +154,7 @@ class Search:
             order_seed=trials[0].seed,
             final=final,
             deadline=deadline,
+            patience=self._spec.patience,
         )
 
     def _plan_finals(self, slots: int) -> list[Bracket]:
@@ -236,6 +237,7 @@ class Search:
                 self._id,
                 trial.number,
                 State.COMPLETE,
+                message=trial.message or None,
                 test=trial.test,
                 module_file=trial.module_file,
                 predictions_file=trial.predictions_file,
@@ -293,6 +295,7 @@ def _kept(rung: int, measured: Measured) -> Report:
     """A report of the engine as the store keeps it."""
     values = asdict(measured)
     gates = tuple(Gate(**gate) for gate in values.pop("gates"))
+    values.pop("best_epoch")  # a finished trial's message tells it
     return Report(rung=rung, gates=gates, **values)
 
 

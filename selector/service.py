@@ -45,7 +45,12 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
         TaskError, BackboneError, RequestError: with a message for the user.
     """
     task = read(given, spec)
-    space_for(spec)
+    if task.folds is not None and spec.patience is not None:
+        raise RequestError(
+            "--patience needs a validation split, and so few rows are trained in folds; pass --validation, "
+            "or --folds 1 to have a split made"
+        )
+    space_for(spec, task)
     # Broken weights are found now, not by the first worker.
     backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
     checked = check_data(task, given.train, backbone)
@@ -54,8 +59,8 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
     return checked
 
 
-def space_for(spec: StudySpec) -> tuple[Space, list[str]]:
-    """What is searched on the backbone, and why other methods are left out.
+def space_for(spec: StudySpec, task: Task | None = None) -> tuple[Space, list[str]]:
+    """What is searched on the backbone, for a task if it is known, and why other methods are left out.
 
     Raises:
         RequestError: if a method is unknown, or none is left.
@@ -67,7 +72,7 @@ def space_for(spec: StudySpec) -> tuple[Space, list[str]]:
         raise RequestError(str(error)) from None
     if not methods:
         raise RequestError(f"no method can run on backbone {spec.backbone!r}: {'; '.join(reasons)}")
-    return space_of(methods, sites), reasons
+    return space_of(methods, sites, task), reasons
 
 
 class Service:
@@ -142,7 +147,7 @@ class Service:
         study = self.database.study(study_id)
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
-        space, _ = space_for(spec)
+        space, _ = space_for(spec, task)
         cost = costs_on(spec.backbone, task.outputs, spec.dtype)
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)

@@ -19,8 +19,10 @@ from optuna.trial import Trial
 from trainers.bridge import PREFIX
 from trainers.building import method_named
 from trainers.domains import Choice, Domain, Int
+from trainers.imbalance import choices_for
 from trainers.method import METHODS, MethodConfig, conditions_of, domains
 from trainers.sites import Site
+from trainers.task import Task
 
 METHOD = "method"
 """Name of the parameter that all others depend on."""
@@ -47,11 +49,14 @@ class Space:
         return all(known[name].contains(value) for name, value in config.values().items())
 
 
-def space_of(methods: Sequence[type[MethodConfig]], sites: Sequence[Site] = ()) -> Space:
-    """The whole space of some methods, as far as a backbone with these sites allows it."""
+def space_of(
+    methods: Sequence[type[MethodConfig]], sites: Sequence[Site] = (), task: Task | None = None
+) -> Space:
+    """The whole space of some methods, as far as a backbone with these sites and a task allow it."""
+    on_task = {} if task is None else choices_for(task)
     return Space(
         tuple(methods),
-        {m.name: {**domains(m), **(m.options_on(sites) if sites else {})} for m in methods},
+        {m.name: {**domains(m), **(m.options_on(sites) if sites else {}), **on_task} for m in methods},
     )
 
 

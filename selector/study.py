@@ -44,6 +44,8 @@ class StudySpec:
     """Configurations to try; the repeats of finalists come on top."""
     epochs: int = 10
     """Length of a whole training."""
+    patience: int | None = None
+    """Epochs without a better validation score after which a training stops; None: no early stopping."""
     budget_seconds: float | None = None
     """Wall-clock for everything; None: until all trials are done."""
     seeds: int = 3
@@ -65,6 +67,8 @@ class StudySpec:
         for name, low in {"trials": 1, "epochs": 1, "seeds": 1, "finalists": 1, "bracket_size": 1}.items():
             if getattr(self, name) < low:
                 raise RequestError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        if self.patience is not None and self.patience < 1:
+            raise RequestError(f"patience is {self.patience}; it must be at least 1 epoch, or not be given")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise RequestError(f"seed is {self.seed}; it must be from 0 to {LARGEST_SEED}")
         if self.budget_seconds is not None and self.budget_seconds <= 0:

@@ -19,12 +19,12 @@ from trainers.building import method_named
 from trainers.cost import cost_of
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
-from trainers.folds import FoldedTraining, begin
+from trainers.folds import AnyTraining, FoldedTraining, begin
 from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
 from trainers.stack import Candidate
-from trainers.train import Data, Training, prepare
+from trainers.train import Data, prepare
 
 MAX_STACK = 8
 """Candidates in one stack. On a CPU larger ones gain nothing and leave its cache (docs/performance.md)."""
@@ -91,9 +91,15 @@ def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
     if bracket.final:
         return set(reports)
     standings = [
-        Standing(e.number, e.method, reports[e.number].metrics[bracket.metric], e.stored_bytes)
-        for e in bracket.entries
-        if e.number in reports
+        Standing(
+            entry.number,
+            entry.method,
+            reports[entry.number].metrics[bracket.metric],
+            cost=entry.stored_bytes,
+            loss=reports[entry.number].metrics["loss"],
+        )
+        for entry in bracket.entries
+        if entry.number in reports
     ]
     return keep(rung, standings, len(bracket.rungs))
 
@@ -101,8 +107,17 @@ def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
 def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outcome:
     if going_on and not late:
         return Outcome(number=number, state=State.RUNNING, report=report)
-    message = "stopped when the budget ended" if late else ""
-    return Outcome(number=number, state=State.PRUNED, report=report, message=message)
+    messages = ["stopped when the budget ended" if late else "", _stopped(report)]
+    return Outcome(
+        number=number, state=State.PRUNED, report=report, message="; ".join(filter(None, messages))
+    )
+
+
+def _stopped(report: Report) -> str:
+    """What early stopping did, for the message of a trial; empty when it did nothing."""
+    if report.best_epoch is None:
+        return ""
+    return f"early stopping: trained for {report.epochs} epochs, scored as it was after {report.best_epoch}"
 
 
 def _healthy(report: Report, metric: str) -> bool:
@@ -124,11 +139,17 @@ class _Group:
     def __init__(self, entries: Sequence[Entry], bracket: Bracket, backbone: Backbone, data: Data) -> None:
         self.numbers = [entry.number for entry in entries]
         self._failures: dict[int, str] = {}
-        self._training: Training | FoldedTraining | None = None
+        self._training: AnyTraining | None = None
         candidates = [Candidate(_config(entry), entry.seed) for entry in entries]
         try:
-            epochs = bracket.rungs[-1]
-            self._training = begin(backbone, data, candidates, epochs=epochs, seed=bracket.order_seed)
+            self._training = begin(
+                backbone,
+                data,
+                candidates,
+                epochs=bracket.rungs[-1],
+                seed=bracket.order_seed,
+                patience=bracket.patience,
+            )
         except Exception as error:  # whatever a method raises is the failure of its trials only
             self._failures = dict.fromkeys(self.numbers, one_line(error))
 
@@ -172,6 +193,7 @@ class _Group:
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                     module_logits=None if own is None else own[i],
+                    message=_stopped(reports[number]),
                 )
             )
         return outcomes

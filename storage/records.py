@@ -83,7 +83,7 @@ class Trial:
     predictions_file: str | None = None
     """Content hash of the logits (safetensors: `validation`, and `test` for finalists)."""
     message: str = ""
-    """Why a trial failed, in one line."""
+    """Why a trial failed or stopped early, in one line."""
 
     @property
     def epochs(self) -> int:

@@ -133,8 +133,9 @@ def _fields(methods: Sequence[type[MethodConfig]]) -> Iterator[Sequence[str]]:
     """The fields of every method, then what each method has of its own."""
     every: type[Any] = MethodConfig
     common = {name: (domain, _default(every, name)) for name, domain in domains(every).items()}
-    for name in ("weight_decay", "layers"):
-        domain, default = common[name]
+    for name, (domain, default) in common.items():
+        if name == "learning_rate":
+            continue  # every method has its own range
         yield "all", f"`{name}`", str(domain), str(default), ""
     for method in methods:
         for name, domain in domains(method).items():

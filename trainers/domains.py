@@ -88,6 +88,12 @@ LAYERS = Choice(
 )
 """Layers that carry modules; `every second` counts from the last layer."""
 
+WARMUP = Choice(0.0, 0.06, 0.2, also=Float(0.0, 0.5).contains, hint="another share up to 0.5")
+"""Shares of the steps over which the learning rate rises."""
+CLASS_WEIGHTS = Choice("none", "balanced")
+FOCAL = Choice(0.0, also=Float(0.0, 5.0).contains, hint="a number up to 5")
+"""Gamma of the focal loss; 5 is the largest that Lin et al. tried."""
+
 
 @dataclass(frozen=True)
 class When:

@@ -38,8 +38,11 @@ class Report:
     metrics: Mapping[str, float]
     """Name -> value on the validation split."""
     train_loss: float
-    """Mean loss over the last epoch; not finite when training diverged."""
+    """Mean of the loss that was trained on, weights of classes included, over the last epoch; not finite when
+    training diverged."""
     seconds: float
     """Device seconds used so far: this candidate's share of its stack."""
     gates: tuple[Gate, ...] = ()
     """Empty for a method without gates."""
+    best_epoch: int | None = None
+    """With early stopping, the epoch after which metrics, loss and gates were taken; None: after the last."""

@@ -12,6 +12,7 @@ from trainers.backbone import Backbone
 from trainers.batches import Tokens
 from trainers.building import AnyStack
 from trainers.cross_validation import Rows, fold_rows, fold_tasks, out_of_fold
+from trainers.early_stopping import EarlyStopping
 from trainers.fidelity import Fidelity, Gate, Report
 from trainers.method import MethodConfig
 from trainers.stack import Candidate, State
@@ -117,12 +118,29 @@ class FoldedTraining:
         self.logits = self.logits[kept]
 
 
+AnyTraining = Training | EarlyStopping | FoldedTraining
+
+
 def begin(
-    backbone: Backbone, data: Data, candidates: list[Candidate], *, epochs: int, seed: int
-) -> Training | FoldedTraining:
-    """A new training of candidates that can share a stack, with folds where the task has them."""
-    made = start if data.task.folds is None else FoldedTraining
-    return made(backbone, data, candidates, epochs=epochs, seed=seed)
+    backbone: Backbone,
+    data: Data,
+    candidates: list[Candidate],
+    *,
+    epochs: int,
+    seed: int,
+    patience: int | None = None,
+) -> AnyTraining:
+    """A new training of candidates that can share a stack, with folds where the task has them.
+
+    Raises:
+        ValueError: for patience with folds: in each fold a candidate would stop at another epoch.
+    """
+    if data.task.folds is not None:
+        if patience is not None:
+            raise ValueError("candidates that are trained in folds cannot stop early")
+        return FoldedTraining(backbone, data, candidates, epochs=epochs, seed=seed)
+    training = start(backbone, data, candidates, epochs=epochs, seed=seed)
+    return training if patience is None else EarlyStopping(training, patience)
 
 
 def fold_data(data: Data) -> list[Data]:

@@ -9,6 +9,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from trainers.backbone import Backbone
 from trainers.batches import Batch
+from trainers.imbalance import Weighting
 from trainers.trained import Tensors
 
 HEAD_TENSORS = 2
@@ -46,9 +47,11 @@ def head_logits(
 
 
 def losses(
-    logits: Float[Tensor, "candidates items outputs"], labels: Shaped[Tensor, "items ..."]
+    logits: Float[Tensor, "candidates items outputs"],
+    labels: Shaped[Tensor, "items ..."],
+    weighting: Weighting | None = None,
 ) -> Float[Tensor, " candidates"]:
-    """Mean loss of each candidate over the batch; the form of the labels tells which.
+    """Mean loss of each candidate over the batch, as items count for it; the form of the labels tells which.
 
     | labels | loss |
     |---|---|
@@ -58,10 +61,12 @@ def losses(
     """
     candidates, items, outputs = logits.shape
     if labels.ndim == 2:
-        each = binary_cross_entropy_with_logits(logits, labels.expand_as(logits), reduction="none").mean(-1)
+        each = binary_cross_entropy_with_logits(logits, labels.expand_as(logits), reduction="none")
     elif labels.is_floating_point():
         each = (logits.squeeze(-1) - labels).square()
     else:
         flat = cross_entropy(logits.reshape(-1, outputs), labels.repeat(candidates), reduction="none")
         each = flat.view(candidates, items)
-    return each.mean(1)
+    if weighting is not None:
+        each = weighting.applied(each, labels)
+    return (each if each.ndim == 2 else each.mean(-1)).mean(1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
 
-from trainers.domains import LAYERS, Choice, Domain, Float, Int, When
+from trainers.domains import CLASS_WEIGHTS, FOCAL, LAYERS, WARMUP, Choice, Domain, Float, Int, When
 from trainers.sites import Site
 from trainers.trained import Trained
 
@@ -47,6 +47,12 @@ class MethodConfig(ABC):
     weight_decay: Annotated[float, Choice(0.0, 0.01, 0.1)] = 0.0
     layers: Annotated[str, LAYERS] = "all"
     """The layers that carry modules."""
+    warmup: Annotated[float, WARMUP] = 0.06
+    """Share of the steps over which the learning rate rises; .06 as in most recipes for encoders."""
+    class_weights: Annotated[str, CLASS_WEIGHTS] = "none"
+    """balanced: every class counts alike in the training loss, however few rows it has."""
+    focal: Annotated[float, FOCAL] = 0.0
+    """How much less those count in the training loss that are predicted well; 0: as much as all others."""
 
     def __post_init__(self) -> None:
         for name, domain in domains(type(self)).items():

@@ -11,8 +11,6 @@ from torch import Tensor
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 MAX_NORM = 1.0
-WARMUP = 0.06
-"""Share of the steps over which the learning rate rises, as in most published recipes for encoders."""
 
 
 class AdamW:
@@ -44,8 +42,10 @@ class AdamW:
         return self
 
     @torch.no_grad()
-    def step(self, parameters: Tensor, gradient: Tensor, factor: float) -> None:
-        """Clip, then move every candidate by its own learning rate times `factor`."""
+    def step(
+        self, parameters: Tensor, gradient: Tensor, factor: float | Float[Tensor, "candidates 1"]
+    ) -> None:
+        """Clip, then move every candidate by its own learning rate times its `factor`."""
         gradient = clip_per_candidate(gradient, MAX_NORM)
         self.steps += 1
         self.mean.lerp_(gradient, 1 - BETAS[0])
@@ -68,9 +68,12 @@ def clip_per_candidate(
     return gradient * factors
 
 
-def schedule(step: int, steps: int) -> float:
-    """Factor of the learning rate at `step` of `steps`: a linear rise, then a linear fall to zero."""
-    rise = max(1, round(WARMUP * steps))
-    if step < rise:
-        return (step + 1) / rise
-    return max(0.0, (steps - step) / max(1, steps - rise))
+def schedule(steps: int, warmups: Sequence[float]) -> Float[Tensor, "steps candidates 1"]:
+    """Factors of the learning rates at each step of a whole training.
+
+    A linear rise over the candidate's share of the steps, then a linear fall to zero.
+    """
+    step = torch.arange(steps).unsqueeze(1)
+    rise = torch.tensor([max(1, round(warmup * steps)) for warmup in warmups])
+    factors = torch.where(step < rise, (step + 1) / rise, (steps - step) / (steps - rise).clamp(min=1))
+    return factors.unsqueeze(2)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.heads import losses
+from trainers.imbalance import Weighting
 from trainers.kinds import single
 from trainers.task import Task
 
@@ -36,11 +37,14 @@ class OutputScale:
     deviation: float = 1.0
 
     def losses(
-        self, logits: Float[Tensor, "candidates items outputs"], labels: Shaped[Tensor, "items ..."]
+        self,
+        logits: Float[Tensor, "candidates items outputs"],
+        labels: Shaped[Tensor, "items ..."],
+        weighting: Weighting | None = None,
     ) -> Float[Tensor, " candidates"]:
         """Each candidate's loss; of numbers the squared error in standard deviations."""
         centre = torch.from_numpy(self.centre).to(logits)
-        return losses(logits * self.deviation + centre, labels) / self.deviation**2
+        return losses(logits * self.deviation + centre, labels, weighting) / self.deviation**2
 
     def applied(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """The predictions of trained heads, from what they give."""

@@ -15,6 +15,7 @@ from trainers.backbone import Backbone
 from trainers.batches import Tokens, batches, evaluation_order, tokenise, training_order
 from trainers.building import AnyStack, OwnRules, build_stack
 from trainers.fidelity import Fidelity, Report
+from trainers.imbalance import weighting
 from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
 from trainers.output_scale import OutputScale, output_scale
@@ -86,7 +87,6 @@ class Training:
 
         `seed` orders the data, the same for all candidates, so that they can be compared pair by pair.
         """
-        self.stack = stack
         self.data = data
         self.epochs = epochs
         self.seed = seed
@@ -94,7 +94,7 @@ class Training:
         self.done = 0
         self.seconds = 0.0
         self.train_loss: list[float] = [float("nan")] * len(stack)
-        self.optimizer = _optimizer(stack)
+        self._take(stack)
 
     def advance(self, to: Fidelity) -> list[Report]:
         """Train up to `to.epochs` and score the validation split; one report for each candidate, in order."""
@@ -123,8 +123,7 @@ class Training:
     def select(self, kept: list[int]) -> None:
         """Drop all other candidates; those that stay go on as if nothing had happened."""
         before, optimizer = self.stack, self.optimizer
-        self.stack = before.select(kept)
-        self.optimizer = _optimizer(self.stack)
+        self._take(before.select(kept))
         self.optimizer.steps = optimizer.steps
         for moment in ("mean", "square"):
             states = before.unpack(getattr(optimizer, moment))
@@ -134,18 +133,27 @@ class Training:
         self.gates = [self.gates[i] for i in kept]
         self.train_loss = [self.train_loss[i] for i in kept]
 
+    def _take(self, stack: AnyStack) -> None:
+        self.stack = stack
+        self.optimizer = _optimizer(stack)
+        configs = [candidate.config for candidate in stack.candidates]
+        self.warmups = [config.warmup for config in configs]
+        self.weighting = weighting(self.data.task, configs, stack.backbone.device)
+
     def _epoch(self, epoch: int) -> list[float]:
         tokens, scale = self.data.train, self.data.scale
         order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
+        steps = self.epochs * len(order)
+        factors = schedule(steps, self.warmups).to(device)
         for i, batch in enumerate(batches(tokens, order, self.stack.backbone.pad_token_id, device)):
-            step, steps = epoch * len(order) + i, self.epochs * len(order)
-            loss = scale.losses(self.stack.logits(batch, training=True), batch.labels)
+            step = epoch * len(order) + i
+            loss = scale.losses(self.stack.logits(batch, training=True), batch.labels, self.weighting)
             penalty = self.stack.penalty
             goal = loss if penalty is None else loss + penalty
             (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
-            self.optimizer.step(self.stack.parameters, gradient, schedule(step, steps))
+            self.optimizer.step(self.stack.parameters, gradient, factors[step])
             if isinstance(self.stack, OwnRules):
                 self.stack.after_step(gradient, step, steps)
             total += loss.detach() * len(batch.items)

@@ -55,6 +55,15 @@ def test_equal_scores_go_to_the_cheaper_then_to_the_earlier_candidate() -> None:
     assert keep(1, [Standing(number, "a", 0.5, 1.0) for number in range(5)], rungs=3) == {0, 1, 2}
 
 
+def test_the_loss_decides_between_equal_scores_before_the_size() -> None:
+    # after a short training with several labels: no label is predicted yet, but some are nearer to it
+    losses = [0.69, 0.40, math.nan, 0.55, 0.60]
+    candidates = [Standing(i, "a", 0.0, cost=10.0 - i, loss=loss) for i, loss in enumerate(losses)]
+    assert keep(1, candidates, rungs=3) == {1, 3, 4}
+    better = Standing(5, "a", 0.01, cost=99.0, loss=0.9)
+    assert keep(1, [*candidates, better], rungs=3) == {5, 1, 3}
+
+
 def test_diverged_candidates_are_never_kept_even_as_the_best_of_their_method() -> None:
     candidates = bracket([math.nan, 0.5, math.inf], methods="abc")
     for rung in range(3):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import trainers.methods  # noqa: F401
-from selector.leaderboard import SHARED, Repeats, config_text, curves, leaderboard
+from selector.leaderboard import SHARED, USUAL, Repeats, config_text, curves, leaderboard
 from storage.records import Report, State, Study, Trial
 from trainers.method import METHODS, MethodConfig, domains
 
@@ -82,3 +82,8 @@ def test_a_configuration_reads_as_one_line_with_its_own_fields_first() -> None:
 
 def test_the_fields_that_all_methods_share_are_those_of_a_method_config() -> None:
     assert set(SHARED) == set(domains(MethodConfig))
+    usual = METHODS["lora"]()
+    assert all(getattr(usual, name) == value for name, value in USUAL.items())
+    assert config_text({"rank": 8, "warmup": 0.0, "class_weights": "balanced", "focal": 2.0}) == (
+        "rank 8, warmup 0, class_weights balanced, focal 2"
+    )

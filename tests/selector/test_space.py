@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import optuna
 import pytest
 import torch
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, TrialState, create_trial
-from tiny import SIZES
+from tiny import SIZES, sentences, task_of, task_of_kind
 from transformers import AutoConfig, AutoModel
 
 from selector.space import FIRST, METHOD, Space, choose_methods, defaults, parameters, space_of, suggest
@@ -20,6 +21,7 @@ from trainers.method import METHODS
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.sites import Site, sites_of
+from trainers.task import Split
 
 SEARCHED = [method for method in METHODS.values() if method.searched == "always"]
 SPACE = space_of(SEARCHED)
@@ -55,7 +57,8 @@ def test_what_optuna_recorded_is_what_parameters_rebuilds(study: optuna.Study) -
 
 def test_fields_are_asked_in_order_under_the_method_with_its_own_domains() -> None:
     values, distributions = parameters(LoRAConfig(rank=4), SPACE)
-    assert list(values) == [METHOD, *(f"lora.{name}" for name in LoRAConfig().values())]
+    searched = [name for name in LoRAConfig().values() if name != "focal"]
+    assert list(values) == [METHOD, *(f"lora.{name}" for name in searched)]
     assert distributions["lora.rank"] == IntDistribution(1, 64, log=True)
     assert distributions["lora.learning_rate"] == FloatDistribution(2e-4, 2e-2, log=True)
 
@@ -66,6 +69,8 @@ def test_a_union_is_only_asked_for_the_sizes_of_its_modules() -> None:
         "unipelt.learning_rate": 1e-3,
         "unipelt.weight_decay": 0.0,
         "unipelt.layers": "all",
+        "unipelt.warmup": 0.06,
+        "unipelt.class_weights": "none",
         "unipelt.modules": "AL",
         "unipelt.gates": "APL",
         "unipelt.pooling": "real tokens",
@@ -106,6 +111,22 @@ def test_a_backbone_without_biases_gets_no_union_with_bitfit() -> None:
     narrowed = space_of([UniPELTConfig], sites("llama"))
     assert narrowed.domains["unipelt"]["modules"] == Choice("AP", "AL", "PL", "APL", "LI", "APLI")
     assert space_of([UniPELTConfig], BERT).domains["unipelt"]["modules"].contains("APLB")
+
+
+def test_class_weights_are_searched_where_the_task_has_unbalanced_classes() -> None:
+    rows = sentences(60)
+    skewed = Split(rows.texts, None, np.repeat([0, 1, 2], [40, 10, 10]))
+    even = Split(rows.texts, None, np.repeat([0, 1, 2], 20))
+    wide = space_of([LoRAConfig], BERT, task_of(skewed, rows, rows))
+    assert wide.domains["lora"]["class_weights"] == Choice("none", "balanced")
+    narrow = space_of([LoRAConfig], BERT, task_of(even, rows, rows))
+    assert "lora.class_weights" not in parameters(LoRAConfig(), narrow)[0]
+    assert "lora.class_weights" in parameters(LoRAConfig(), wide)[0]
+    assert defaults(narrow) == defaults(wide)
+    # what was asked for by name stays possible
+    assert narrow.contains(LoRAConfig(class_weights="balanced", focal=2.0))
+    several = space_of([LoRAConfig], BERT, task_of_kind("multi-label", 20, 10, 10))
+    assert not several.contains(LoRAConfig(class_weights="balanced"))
 
 
 def test_defaults_outside_a_narrowed_space_move_into_it() -> None:

@@ -191,8 +191,9 @@ def oracle(config: LoraConfig, training: Training, tuner_of: object = None) -> P
     rate = stack.candidates[0].config.learning_rate
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.0)
     steps = list(training_batches(training.data))
+    factors = schedule(len(steps), [0.06]).flatten().tolist()
     for step, batch in enumerate(steps):
-        optimizer.param_groups[0]["lr"] = rate * schedule(step, len(steps))
+        optimizer.param_groups[0]["lr"] = rate * factors[step]
         model.base_model(batch).loss.backward()
         nn.utils.clip_grad_norm_(trained, MAX_NORM)
         optimizer.step()

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from trainers.optim import AdamW, clip_per_candidate, schedule
 
 
+def rise_and_fall(warmup: float, steps: int) -> Callable[[int], float]:
+    """The schedule in the words of torch's LambdaLR: step -> factor."""
+    rise = max(1, round(warmup * steps))
+    return lambda step: (step + 1) / rise if step < rise else (steps - step) / max(1, steps - rise)
+
+
 def test_each_candidate_moves_as_torch_moves_it_alone() -> None:
     torch.manual_seed(0)
-    rates, decays = [1e-3, 1e-2, 3e-2], [0.0, 0.1, 0.01]
+    rates, decays, warmups = [1e-3, 1e-2, 3e-2], [0.0, 0.1, 0.01], [0.0, 0.06, 0.2]
     start = torch.randn(3, 20)
     ours = start.clone()
     adam = AdamW(ours.shape, rates, decays)
@@ -19,15 +28,18 @@ def test_each_candidate_moves_as_torch_moves_it_alone() -> None:
         torch.optim.AdamW([p], lr=rate, weight_decay=decay)
         for p, rate, decay in zip(alone, rates, decays, strict=True)
     ]
-    for step in range(20):
+    schedulers = [
+        LambdaLR(optimizer, rise_and_fall(warmup, 20))
+        for optimizer, warmup in zip(theirs, warmups, strict=True)
+    ]
+    for factor in schedule(20, warmups):
         gradient = torch.randn(3, 20) * torch.tensor([[0.01], [1.0], [30.0]])
-        factor = schedule(step, 20)
         adam.step(ours, gradient, factor)
         for i, optimizer in enumerate(theirs):
             alone[i].grad = gradient[i].clone()
             torch.nn.utils.clip_grad_norm_([alone[i]], 1.0)
-            optimizer.param_groups[0]["lr"] = rates[i] * factor
             optimizer.step()
+            schedulers[i].step()
     assert torch.allclose(ours, torch.stack([p.detach() for p in alone]), atol=1e-6)
 
 
@@ -49,8 +61,15 @@ def test_a_candidate_that_diverged_leaves_the_others_untouched() -> None:
 
 
 def test_learning_rate_rises_then_falls_to_zero() -> None:
-    factors = [schedule(step, 100) for step in range(101)]
+    factors = schedule(100, [0.06])[:, 0, 0].tolist()
     assert max(factors) == factors[6] == factors[5] == 1.0
     assert factors[0] == pytest.approx(1 / 6)
-    assert factors[100] == 0.0
+    assert factors[99] == pytest.approx(1 / 94)
     assert all(a > b for a, b in zip(factors[6:], factors[7:], strict=False))
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.2), (1, 0.0), (2, 0.5), (7, 0.0), (20, 0.5)])
+def test_short_trainings_and_long_rises_move_at_every_step(steps: int, warmup: float) -> None:
+    factors = schedule(steps, [warmup])[:, 0, 0].tolist()
+    assert factors == pytest.approx([rise_and_fall(warmup, steps)(step) for step in range(steps)])
+    assert all(0 < factor <= 1 for factor in factors) and max(factors) == 1

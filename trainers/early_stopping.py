@@ -1,0 +1,147 @@
+"""Early stopping: a candidate that gets no better leaves its stack, and is left as it was at its best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jaxtyping import Float
+from numpy import ndarray
+
+from trainers.building import AnyStack, build_stack
+from trainers.fidelity import Fidelity, Report
+from trainers.method import MethodConfig
+from trainers.stack import Candidate, State
+from trainers.train import Training
+
+
+class EarlyStopping:
+    """A training that scores validation after every epoch, and in which candidates stop one by one.
+
+    Better is a higher task metric and, at equal metric, a lower validation loss: an F1 that is still 0 stops
+    nobody whose loss falls. A candidate that was not better for `patience` epochs leaves the stack, so that
+    the others get faster; for these nothing changes. What counts of a candidate, and what remains of
+    it at the end, is its best epoch, whether it stopped or not.
+    """
+
+    def __init__(self, training: Training, patience: int) -> None:
+        """Take over a training that has not begun.
+
+        Raises:
+            ValueError: if the patience is not at least one epoch.
+        """
+        if patience < 1:
+            raise ValueError(f"patience is {patience}; it must be at least 1 epoch")
+        self.patience = patience
+        self._training = training
+        self._courses = [
+            _Course(candidate, training.data.task.metric) for candidate in training.stack.candidates
+        ]
+        self._running = list(self._courses)
+        """Those in the stack, in its order."""
+
+    @property
+    def stack(self) -> AnyStack:
+        """After a whole training: all candidates that were not dropped, each as it was at its best."""
+        return self._training.stack
+
+    @property
+    def logits(self) -> Float[ndarray, "candidates items classes"]:
+        """After a whole training: those of `stack` on the validation split, fp32."""
+        return self._training.logits
+
+    def test_logits(self) -> Float[ndarray, "candidates items classes"]:
+        """After a whole training: as of `Training`."""
+        return self._training.test_logits()
+
+    def deployed(self) -> list[tuple[MethodConfig, State]]:
+        """After a whole training: as of `Training`."""
+        return self._training.deployed()
+
+    def advance(self, to: Fidelity) -> list[Report]:
+        """Train up to `to.epochs` those that have not stopped; one report for each candidate, in order.
+
+        A report has the numbers of the best epoch so far; its `epochs` and `seconds` are what was spent.
+        """
+        while self._running and self._training.done < to.epochs:
+            self._one_epoch()
+        if to.epochs >= self._training.epochs:
+            self._restore()
+        return [course.report() for course in self._courses]
+
+    def select(self, kept: Sequence[int]) -> None:
+        """Drop all other candidates; those that stay go on as if nothing had happened."""
+        self._courses = [self._courses[i] for i in kept]
+        self._go_on_with([i for i, course in enumerate(self._running) if course in self._courses])
+
+    def _one_epoch(self) -> None:
+        reports = self._training.advance(Fidelity(epochs=self._training.done + 1))
+        states = self._training.stack.states()
+        for course, report, state in zip(self._running, reports, states, strict=True):
+            course.add(report, state)
+        self._go_on_with([i for i, course in enumerate(self._running) if course.waited < self.patience])
+
+    def _go_on_with(self, places: list[int]) -> None:
+        if places and len(places) < len(self._running):
+            self._training.select(places)
+        self._running = [self._running[i] for i in places]
+
+    def _restore(self) -> None:
+        """Put all candidates side by side again, as they were at their best, and score them in fp32."""
+        before = self._training
+        stack = build_stack(
+            before.stack.backbone,
+            [course.candidate for course in self._courses],
+            before.stack.classes,
+            [course.state for course in self._courses],
+        )
+        self._training = Training(
+            stack, before.data, epochs=before.epochs, seed=before.seed, batch_size=before.batch_size
+        )
+        self._training.done = before.epochs
+        reports = self._training.advance(Fidelity(epochs=before.epochs))
+        for course, report in zip(self._courses, reports, strict=True):
+            course.rescore(report)
+
+
+class _Course:
+    """How far one candidate came, and its best epoch."""
+
+    def __init__(self, candidate: Candidate, metric: str) -> None:
+        self.candidate = candidate
+        self.state: State = {}
+        """After the best epoch."""
+        self._metric = metric
+        self._best: Report | None = None
+        self._epochs = 0
+        self._seconds = 0.0
+
+    @property
+    def waited(self) -> int:
+        """Epochs since the best one."""
+        return 0 if self._best is None else self._epochs - self._best.epochs
+
+    def add(self, report: Report, state: State) -> None:
+        self._epochs, self._seconds = report.epochs, report.seconds
+        if self._best is None or self._merit(report) > self._merit(self._best):
+            self._best, self.state = report, state
+
+    def rescore(self, report: Report) -> None:
+        """Take the metrics and gates of the best state from a report that was made of it anew."""
+        assert self._best is not None
+        self._best = replace(self._best, metrics=report.metrics, gates=report.gates)
+        self._seconds += report.seconds
+
+    def report(self) -> Report:
+        best = self._best
+        assert best is not None
+        earlier = best.epochs if best.epochs < self._epochs else None
+        return replace(best, epochs=self._epochs, seconds=self._seconds, best_epoch=earlier)
+
+    def _merit(self, report: Report) -> tuple[float, float]:
+        """Larger is better; what diverged is worse than all that did not."""
+        score, loss = report.metrics[self._metric], report.metrics["loss"]
+        if not all(map(math.isfinite, (score, loss, report.train_loss))):
+            return -math.inf, -math.inf
+        return score, -loss
