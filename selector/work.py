@@ -17,13 +17,14 @@ from trainers.backbone import load as load_backbone
 from trainers.baselines import BaselineScores, text_baselines
 from trainers.building import method_named
 from trainers.cost import cost_of
+from trainers.data import Data, prepare
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
 from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
 from trainers.stack import Candidate
-from trainers.train import Data, Training, prepare
+from trainers.train import Training
 from trainers.train import start as start_training
 
 MAX_STACK = 8

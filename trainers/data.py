@@ -1,0 +1,62 @@
+"""A task as tokens for one backbone: each split tokenised once, cut to a length that suits the texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from trainers.backbone import Backbone
+from trainers.output_scale import OutputScale, output_scale
+from trainers.task import Task
+from trainers.tokenising import read_rows, tokenise
+from trainers.tokens import Tokens
+from trainers.truncation import HEAD, Counts
+
+LENGTH_QUANTILE = 0.99
+"""Texts longer than this share of the training rows are cut: a few long rows must not set everyone's cost."""
+MOST_WORD_TOKENS = 512
+"""Longest part of a row of words that is read at once."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task with its splits tokenised for one backbone."""
+
+    task: Task
+    train: Tokens
+    validation: Tokens
+    test: Tokens
+    max_length: int
+    """Tokens after which a text is cut, and a row of words is read in parts."""
+
+    @cached_property
+    def scale(self) -> OutputScale:
+        """From what heads give to what they predict."""
+        return output_scale(self.task)
+
+
+def prepare(task: Task, backbone: Backbone, truncation: str = HEAD) -> Data:
+    """Tokenise all splits once, with a maximum length chosen from the training rows.
+
+    `truncation` is one of `trainers.truncation.STRATEGIES`.
+    """
+    tokenizer = backbone.tokenizer
+    if task.train.offsets is not None:
+        # Words are not cut but read in parts, which are as long as the backbone reads: context is worth
+        # more than the little that long batches cost.
+        length = min(backbone.max_length, MOST_WORD_TOKENS)
+        train = tokenise(task.train, tokenizer, length)
+    else:
+        rows = read_rows(task.train, tokenizer, backbone.max_length, truncation)
+        length = choose_length(rows.lengths, backbone.max_length)
+        train = rows.cut(length)
+    validation, test = (tokenise(one, tokenizer, length, truncation) for one in (task.validation, task.test))
+    return Data(task, train, validation, test, length)
+
+
+def choose_length(lengths: Counts, limit: int) -> int:
+    """The 99 % quantile of the lengths, rounded up to a multiple of 8, at most `limit`."""
+    quantile = int(np.quantile(lengths, LENGTH_QUANTILE, method="higher"))
+    return min(limit, -(-quantile // 8) * 8)
