@@ -10,6 +10,8 @@ import numpy as np
 from trainers.backbone import Backbone
 from trainers.output_scale import OutputScale, output_scale
 from trainers.task import Task
+from trainers.token_cache import Entry, cached
+from trainers.token_keys import key_of
 from trainers.tokenising import read_rows, tokenise
 from trainers.tokens import Tokens
 from trainers.truncation import HEAD, Counts
@@ -40,8 +42,21 @@ class Data:
 def prepare(task: Task, backbone: Backbone, truncation: str = HEAD) -> Data:
     """Tokenise all splits once, with a maximum length chosen from the training rows.
 
-    `truncation` is one of `trainers.truncation.STRATEGIES`.
+    `truncation` is one of `trainers.truncation.STRATEGIES`. Tokens that were made before, by any process of
+    this user, come from `trainers.token_cache`.
     """
+    splits = (task.train, task.validation, task.test)
+    settings = (backbone.max_length, truncation, LENGTH_QUANTILE, MOST_WORD_TOKENS)
+    entry = cached(
+        key_of(splits, backbone.tokenizer, *settings),
+        [np.asarray(split.labels) for split in splits],
+        lambda: _tokenised(task, backbone, truncation),
+    )
+    train, validation, test = entry.tokens
+    return Data(task, train, validation, test, entry.length)
+
+
+def _tokenised(task: Task, backbone: Backbone, truncation: str) -> Entry:
     tokenizer = backbone.tokenizer
     if task.train.offsets is not None:
         # Words are not cut but read in parts, which are as long as the backbone reads: context is worth
@@ -52,8 +67,8 @@ def prepare(task: Task, backbone: Backbone, truncation: str = HEAD) -> Data:
         rows = read_rows(task.train, tokenizer, backbone.max_length, truncation)
         length = choose_length(rows.lengths, backbone.max_length)
         train = rows.cut(length)
-    validation, test = (tokenise(one, tokenizer, length, truncation) for one in (task.validation, task.test))
-    return Data(task, train, validation, test, length)
+    held_out = (tokenise(split, tokenizer, length, truncation) for split in (task.validation, task.test))
+    return Entry((train, *held_out), length)
 
 
 def choose_length(lengths: Counts, limit: int) -> int:
