@@ -31,11 +31,12 @@ from selector.work import stacks
 from trainers.backbone import Backbone, load
 from trainers.building import costs_on
 from trainers.checkpoint import default_reference
+from trainers.data import Data, prepare
 from trainers.fidelity import Fidelity
 from trainers.method import MethodConfig
 from trainers.stack import Candidate
 from trainers.task import Split, Task, read_task
-from trainers.train import Data, logits_of, prepare, start
+from trainers.train import logits_of, start
 
 BATCH_SIZE = 16
 TEST_EVERY = 2

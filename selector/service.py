@@ -27,10 +27,10 @@ from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
 from trainers.building import costs_on
 from trainers.checkpoint import BITS
+from trainers.data import prepare
 from trainers.export import module_from_bytes, write_export
 from trainers.pruning import Pruned, prune
 from trainers.task import Task
-from trainers.train import length_of
 
 FORMATS = ("native",)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -236,7 +236,7 @@ class Service:
         module = module_from_bytes(chosen.module)
         # The names that the user's files had; the kept copies are read under other ones.
         task = replace(task, name=study.task["name"], origin=study.task["origin"])
-        max_length = length_of(task, backbone)
+        max_length = prepare(task, backbone).max_length
         facts = {
             "study": study.name,
             **chosen.facts,

@@ -17,6 +17,7 @@ from trainers.backbone import load as load_backbone
 from trainers.baselines import BaselineScores, text_baselines
 from trainers.building import method_named
 from trainers.cost import cost_of
+from trainers.data import Data, prepare
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
 from trainers.folds import AnyTraining, FoldedTraining, begin
@@ -24,7 +25,6 @@ from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
 from trainers.stack import Candidate
-from trainers.train import Data, prepare
 
 MAX_STACK = 8
 """Candidates in one stack. On a CPU larger ones gain nothing and leave its cache (docs/performance.md)."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
+CACHE = tempfile.TemporaryDirectory(prefix="peltier-tests-")
 os.environ.update(
+    PELTIER_CACHE=CACHE.name,
     OMP_NUM_THREADS="1",
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
@@ -24,6 +27,10 @@ from tiny import SIZES, make_backbone  # noqa: E402
 from trainers.backbone import Backbone, load  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+def pytest_unconfigure() -> None:
+    CACHE.cleanup()
 
 
 @pytest.fixture(scope="session", params=sorted(SIZES))

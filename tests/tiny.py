@@ -10,13 +10,15 @@ import torch
 from transformers import AutoConfig, AutoModel, BertTokenizerFast, T5EncoderModel
 
 from trainers.backbone import Backbone
-from trainers.batches import Batch, Tokens, batches, tokenise
+from trainers.batches import Batch, batches
+from trainers.data import Data
 from trainers.heads import losses
 from trainers.method import MethodConfig
 from trainers.optim import AdamW
 from trainers.stack import Candidate, Stack, State
 from trainers.task import Split, Task
-from trainers.train import Data
+from trainers.tokenising import tokenise
+from trainers.tokens import Tokens
 
 CLASSES = 3
 LABELS = ("bad", "fine", "good")

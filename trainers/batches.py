@@ -1,76 +1,21 @@
-"""Token batches: tokenised once, bucketed by length, in a seeded order that all candidates share."""
+"""Token batches: bucketed by length, in a seeded order that all candidates share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.task import Split
-from trainers.word_tokens import Encoded, encode_words
+from trainers.tokenising import tokenise as tokenise
+from trainers.tokens import Tokens as Tokens
+from trainers.tokens import ranges
 
 WINDOW = 50
 """Batches that are sorted by length together: long enough to save padding, short enough to keep chance."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens of one split, one row after another."""
-
-    ids: NDArray[np.int32]
-    types: NDArray[np.int32] | None
-    """Segment of each token (first or second text), for tokenizers that have segments."""
-    offsets: NDArray[np.int64]
-    """Row i is `ids[offsets[i]:offsets[i + 1]]`."""
-    labels: NDArray[Any]
-    """As in `Split`: of each row, or of each word."""
-    places: NDArray[np.int64] | None = None
-    """For token-classification: the position in `ids` of the token that stands for each word.
-
-    A row of more tokens than a backbone reads is several rows here, so that every word is read.
-    """
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self.offsets)
-
-    @cached_property
-    def bounds(self) -> NDArray[np.int64]:
-        """Row i has the labels from `bounds[i]` up to `bounds[i + 1]`."""
-        if self.places is None:
-            return np.arange(len(self) + 1)
-        return np.searchsorted(self.places, self.offsets)
-
-    def items(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Which of the labels these rows have, one row after another."""
-        return ranges(self.bounds, rows)
-
-    def take(self, rows: NDArray[np.int64]) -> Tokens:
-        """The tokens of these rows, in this order."""
-        source, items = ranges(self.offsets, rows), self.items(rows)
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
-        places = None
-        if self.places is not None:
-            moved = np.repeat(offsets[:-1] - self.offsets[rows], np.diff(self.bounds)[rows])
-            places = self.places[items] + moved
-        types = None if self.types is None else self.types[source]
-        return Tokens(self.ids[source], types, offsets, self.labels[items], places)
-
-
-def ranges(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`offsets[row]` up to `offsets[row + 1]` of each row, one after another."""
-    lengths = np.diff(offsets)[rows]
-    begins = np.cumsum(lengths) - lengths
-    return np.repeat(offsets[rows] - begins, lengths) + np.arange(lengths.sum())
 
 
 @dataclass(frozen=True)
@@ -91,63 +36,6 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.input_ids)
-
-
-def tokenise(split: Split, tokenizer: Any, max_length: int) -> Tokens:
-    """Tokenise a split; longer texts are cut at the end (the longer text of a pair first).
-
-    Words are never cut off: a row with too many is read in several parts.
-
-    Raises:
-        BackboneError: if the tokenizer cannot say which words its tokens stand for.
-    """
-    if split.offsets is not None:
-        return _tokenise_words(split, tokenizer, max_length)
-    pairs = None if split.pairs is None else list(split.pairs)
-    if pairs is not None and not _separates(tokenizer):
-        pairs = ["\n" + text for text in pairs]
-    encoded = tokenizer(
-        list(split.texts),
-        pairs,
-        truncation="longest_first",
-        max_length=max_length,
-        return_attention_mask=False,
-    )
-    # A tokenizer without special tokens makes nothing of an empty text; heads need a token to read.
-    rows: list[list[int]] = [row or [_filler(tokenizer)] for row in encoded["input_ids"]]
-    return _packed(rows, encoded.get("token_type_ids"), np.asarray(split.labels))
-
-
-def _tokenise_words(split: Split, tokenizer: Any, max_length: int) -> Tokens:
-    encoded: Encoded = encode_words(split.texts, tokenizer, max_length)
-    tokens = _packed(encoded.ids, encoded.types, split.labels, encoded.places)
-    used = np.diff(tokens.bounds) > 0  # a part may hold nothing but the rest of a long word
-    return tokens if used.all() else tokens.take(np.flatnonzero(used))
-
-
-def _packed(
-    rows: list[list[int]],
-    types: list[list[int]] | None,
-    labels: NDArray[Any],
-    places: NDArray[np.int64] | None = None,
-) -> Tokens:
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return Tokens(_flat(rows), None if types is None else _flat(types), offsets, labels, places)
-
-
-def _separates(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts a token of its own between the texts of a pair; GPT-2's does not."""
-    single, pair = (tokenizer.num_special_tokens_to_add(pair=pair) for pair in (False, True))
-    return bool(pair > single)
-
-
-def _filler(tokenizer: Any) -> int:
-    known = (tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
-    return int(next(number for number in known if number is not None))
-
-
-def _flat(rows: list[list[int]]) -> NDArray[np.int32]:
-    return np.fromiter((token for row in rows for token in row), dtype=np.int32)
 
 
 def training_order(lengths: NDArray[np.int64], batch_size: int, seed: int) -> list[NDArray[np.int64]]:

@@ -20,7 +20,6 @@ from safetensors.torch import save as save_tensors
 
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
-from trainers.batches import tokenise
 from trainers.building import AnyStack, build_stack, method_named
 from trainers.checkpoint import BITS
 from trainers.kinds import single
@@ -29,6 +28,7 @@ from trainers.output_scale import output_scale
 from trainers.predictions import said, same_predictions
 from trainers.stack import Candidate, State
 from trainers.task import Split, Task
+from trainers.tokenising import tokenise
 from trainers.train import Logits, logits_of
 
 FORMAT_VERSION = 1

@@ -9,15 +9,16 @@ import numpy as np
 from jaxtyping import Float
 
 from trainers.backbone import Backbone
-from trainers.batches import Tokens
 from trainers.building import AnyStack
 from trainers.cross_validation import Rows, fold_rows, fold_tasks, out_of_fold
+from trainers.data import Data
 from trainers.early_stopping import EarlyStopping
 from trainers.fidelity import Fidelity, Gate, Report
 from trainers.method import MethodConfig
 from trainers.stack import Candidate, State
 from trainers.task import Split
-from trainers.train import BATCH_SIZE, Data, Logits, Training, start
+from trainers.tokens import Tokens
+from trainers.train import BATCH_SIZE, Logits, Training, start
 
 
 class FoldedTraining:

@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from trainers.backbone import Backbone
 from trainers.baseline_scores import merit
-from trainers.batches import Tokens, batches, evaluation_order
+from trainers.batches import batches, evaluation_order
 from trainers.cross_validation import item_folds, out_of_fold
+from trainers.data import Data
 from trainers.heads import read_features
 from trainers.linear_heads import Features, solve, strengths
 from trainers.stack import State
 from trainers.task import Task
-from trainers.train import EVALUATION_BATCH_SIZE, Data, Logits
+from trainers.tokens import Tokens
+from trainers.train import EVALUATION_BATCH_SIZE, Logits
 
 MOST_WORDS = 20_000
 """Training words that are solved for; each of them weighs about four times its features' size."""

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from trainers.backbone import Backbone
-from trainers.batches import tokenise
 from trainers.building import build_stack
 from trainers.export import ExportError, Module
 from trainers.gates import GateWatch
 from trainers.layout import Place
 from trainers.stack import Candidate
 from trainers.task import Task
+from trainers.tokenising import tokenise
 from trainers.train import Logits, logits_of
 
 

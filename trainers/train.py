@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,69 +10,22 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from trainers.backbone import Backbone
-from trainers.batches import Tokens, batches, evaluation_order, tokenise, training_order
+from trainers.batches import batches, evaluation_order, training_order
 from trainers.building import AnyStack, OwnRules, build_stack
+from trainers.data import Data as Data
+from trainers.data import prepare as prepare
 from trainers.fidelity import Fidelity, Report
 from trainers.imbalance import weighting
 from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
-from trainers.output_scale import OutputScale, output_scale
 from trainers.stack import Candidate, State
-from trainers.task import Split, Task
+from trainers.tokens import Tokens
 
 BATCH_SIZE = 16
 EVALUATION_BATCH_SIZE = 64
-LENGTH_QUANTILE = 0.99
-"""Texts longer than this share of the training rows are cut: a few long rows must not set everyone's cost."""
-MOST_WORD_TOKENS = 512
-"""Longest part of a row of words that is read at once."""
 
 Logits = NDArray[np.float32]
 """`[rows, classes]`, `[words, classes]` or `[rows, 1]`."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A task with its splits tokenised for one backbone."""
-
-    task: Task
-    train: Tokens
-    validation: Tokens
-    test: Tokens
-    max_length: int
-    """Tokens after which a text is cut, and a row of words is read in parts."""
-
-    @cached_property
-    def scale(self) -> OutputScale:
-        """From what heads give to what they predict."""
-        return output_scale(self.task)
-
-
-def prepare(task: Task, backbone: Backbone) -> Data:
-    """Tokenise all splits once, with a maximum length chosen from the training rows."""
-    length = length_of(task, backbone)
-
-    def cut(split: Split) -> Tokens:
-        return tokenise(split, backbone.tokenizer, length)
-
-    return Data(task, cut(task.train), cut(task.validation), cut(task.test), length)
-
-
-def length_of(task: Task, backbone: Backbone) -> int:
-    """Tokens after which this task's texts are cut on this backbone.
-
-    Words are not cut but read in parts, which are as long as the backbone reads: context is worth more than
-    the little that long batches cost.
-    """
-    if task.train.offsets is not None:
-        return min(backbone.max_length, MOST_WORD_TOKENS)
-    return choose_length(tokenise(task.train, backbone.tokenizer, backbone.max_length), backbone.max_length)
-
-
-def choose_length(tokens: Tokens, limit: int) -> int:
-    """The 99 % quantile of the lengths, rounded up to a multiple of 8, at most `limit`."""
-    quantile = int(np.quantile(tokens.lengths, LENGTH_QUANTILE, method="higher"))
-    return min(limit, -(-quantile // 8) * 8)
 
 
 class Training:

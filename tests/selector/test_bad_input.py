@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from tiny import sentences
 
 from trainers.backbone import load
-from trainers.batches import tokenise
 from trainers.export import Module, write_export
 from trainers.method import METHODS
 from trainers.stack import Candidate, Stack
 from trainers.task import Task
+from trainers.tokenising import tokenise
 from trainers.train import logits_of
 
 PASSWORD = "correct-horse"

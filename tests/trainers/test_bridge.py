@@ -18,13 +18,14 @@ from trainers.backbone import Backbone, load
 from trainers.batches import Batch, batches, training_order
 from trainers.bridge import KINDS, LEFT_OUT
 from trainers.building import build_stack, cost_of_stack, costs_on, method_named
+from trainers.data import Data
 from trainers.export import ExportError, Module, module_from_bytes
 from trainers.fidelity import Fidelity
 from trainers.heads import losses
 from trainers.optim import MAX_NORM, schedule
 from trainers.peft_stack import PeftError, PeftStack
 from trainers.stack import Candidate
-from trainers.train import Data, Training, start
+from trainers.train import Training, start
 
 DECODERS_ONLY = ["ADAPTION_PROMPT", "SHADOW"]
 """peft looks for a stack of decoder layers."""

@@ -17,7 +17,7 @@ from transformers import AutoModel
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
-from trainers.batches import Batch, tokenise
+from trainers.batches import Batch
 from trainers.method import METHODS, MethodConfig
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.prefix import PrefixConfig
@@ -26,6 +26,7 @@ from trainers.methods.reft import ReFTConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.stack import Stack
 from trainers.task import Split
+from trainers.tokenising import tokenise
 
 DECODERS = ("gpt2", "opt", "llama", "qwen2", "qwen3", "mistral")
 CONFIGS = [

@@ -13,13 +13,14 @@ from torch.nn.functional import softmax
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
 from trainers.building import method_named
+from trainers.data import Data
 from trainers.early_stopping import EarlyStopping
 from trainers.export import Module, load_export, write_export
 from trainers.fidelity import Fidelity, Report
 from trainers.method import METHODS
 from trainers.stack import Candidate
 from trainers.task import Split
-from trainers.train import Data, Training, start
+from trainers.train import Training, start
 
 EPOCHS = 8
 SLOW, FAST = Candidate(METHODS["lora"](rank=2, learning_rate=5e-4), 0), 1

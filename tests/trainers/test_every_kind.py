@@ -19,6 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
 from trainers.batches import Batch, batches
+from trainers.data import Data
 from trainers.export import Exported, ExportError, Module, load_export, write_export
 from trainers.fidelity import Fidelity
 from trainers.heads import losses
@@ -28,7 +29,7 @@ from trainers.probe import features, linear_probe
 from trainers.splits import Split
 from trainers.stack import Candidate, Stack
 from trainers.task import Task
-from trainers.train import Data, Training, logits_of, start
+from trainers.train import Training, logits_of, start
 
 LORA = METHODS["lora"]
 every_kind = pytest.mark.parametrize("kind", KINDS)

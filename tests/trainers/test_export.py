@@ -14,13 +14,13 @@ from tiny import CLASSES, LABELS, make_backbone, sentences, task_of, train
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load, outline
-from trainers.batches import tokenise
 from trainers.checkpoint import BackboneError, locate
 from trainers.export import ExportError, Module, load_export, module_from_bytes, write_export
 from trainers.method import METHODS, MethodConfig
 from trainers.splits import Split
 from trainers.stack import Candidate, Stack
 from trainers.task import Task
+from trainers.tokenising import tokenise
 from trainers.train import Logits, logits_of
 
 

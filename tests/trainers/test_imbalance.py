@@ -15,6 +15,7 @@ import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
 from trainers.batches import batches, training_order
 from trainers.building import build_stack, method_named
+from trainers.data import Data
 from trainers.fidelity import Fidelity
 from trainers.heads import losses
 from trainers.imbalance import Weighting, choices_for, class_weights, unbalanced, weighting
@@ -22,7 +23,7 @@ from trainers.method import METHODS
 from trainers.splits import Split
 from trainers.stack import Candidate
 from trainers.task import Task
-from trainers.train import Data, start
+from trainers.train import start
 
 LORA = METHODS["lora"]
 CPU = torch.device("cpu")

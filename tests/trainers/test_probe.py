@@ -11,10 +11,11 @@ from tiny import CLASSES, data_of, sentences, task_of
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
+from trainers.data import Data
 from trainers.method import METHODS
 from trainers.probe import features, linear_probe
 from trainers.stack import Candidate, Stack
-from trainers.train import Data, logits_of
+from trainers.train import logits_of
 
 
 def data_with(backbone: Backbone, classes: int, labels: int | None = None) -> Data:

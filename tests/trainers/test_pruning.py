@@ -8,13 +8,14 @@ from tiny import CLASSES, sentences, task_of, train
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
-from trainers.batches import Tokens, tokenise
 from trainers.export import ExportError, Module, module_from_bytes
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.pruning import prune
 from trainers.stack import Candidate, Stack
 from trainers.task import Task
+from trainers.tokenising import tokenise
+from trainers.tokens import Tokens
 from trainers.train import logits_of
 
 

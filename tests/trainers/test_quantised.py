@@ -14,11 +14,11 @@ from transformers import BertConfig
 import trainers.methods  # noqa: F401
 from selector.space import choose_methods, space_of
 from trainers.backbone import Backbone, load, outline
-from trainers.batches import tokenise
 from trainers.checkpoint import BackboneError
 from trainers.method import METHODS
 from trainers.methods.lora import LoRAConfig
 from trainers.stack import Candidate, Stack
+from trainers.tokenising import tokenise
 from trainers.train import logits_of
 
 pytest.importorskip("bitsandbytes")

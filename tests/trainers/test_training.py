@@ -9,11 +9,13 @@ from tiny import CLASSES, data_of, sentences, task_of, tokens_of
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
-from trainers.batches import batches, evaluation_order, tokenise, training_order
+from trainers.batches import batches, evaluation_order, training_order
+from trainers.data import Data, choose_length
 from trainers.fidelity import Fidelity
 from trainers.method import METHODS
 from trainers.stack import Candidate, Stack
-from trainers.train import Data, Training, choose_length, logits_of, start
+from trainers.tokenising import tokenise
+from trainers.train import Training, logits_of, start
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +110,10 @@ def test_batches_hold_the_tokens_of_their_rows(backbone: Backbone) -> None:
 
 def test_the_maximum_length_cuts_only_the_longest_hundredth(backbone: Backbone) -> None:
     tokens = tokens_of(backbone, 400)
-    length = choose_length(tokens, 512)
+    length = choose_length(tokens.lengths, 512)
     assert length % 8 == 0
     assert (tokens.lengths <= length).mean() >= 0.99
-    assert choose_length(tokens, 10) == 10
+    assert choose_length(tokens.lengths, 10) == 10
 
 
 def test_candidates_of_different_methods_are_refused_in_one_stack(backbone: Backbone) -> None:

@@ -14,11 +14,13 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
-from trainers.batches import Tokens, batches, evaluation_order, tokenise
+from trainers.batches import batches, evaluation_order
 from trainers.checkpoint import BackboneError
 from trainers.method import METHODS
 from trainers.splits import Split
 from trainers.stack import Candidate, Stack
+from trainers.tokenising import tokenise
+from trainers.tokens import Tokens
 from trainers.train import logits_of
 from trainers.word_tokens import encode_words
 
