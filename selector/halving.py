@@ -15,6 +15,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from selector.pareto import in_order
+
 RUNG_SHARES = (0.25, 0.5, 1.0)
 """Share of the epochs at which each rung ends."""
 ONE_IN = 3
@@ -33,6 +35,8 @@ class Standing:
     """On the validation split, larger is better; NaN when training diverged."""
     cost: float
     """Decides between equal scores, smaller is better; any unit that the candidates share."""
+    costs: tuple[float, ...] = ()
+    """Of further objectives, smaller is better; empty where the score is the only one."""
 
 
 def plan(epochs: int) -> tuple[int, ...]:
@@ -51,7 +55,8 @@ def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:
 
     Every cut keeps at least a third and at least three. The first also keeps the
     best of each method, because learning curves of different methods cross.
-    After the last rung nobody is cut. A score that is not finite never goes on.
+    After the last rung nobody is cut. A score that is not finite never goes on. With further objectives
+    the order is that of `pareto.in_order`: non-dominated rank, then crowding, so the ends of a front go on.
 
     Raises:
         ValueError: if the plan has no such rung.
@@ -59,6 +64,8 @@ def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:
     if not 0 <= rung < rungs:
         raise ValueError(f"there is no rung {rung} in a plan of {rungs}; the first is 0")
     ranked = sorted((one for one in candidates if math.isfinite(one.score)), key=_rank)
+    if any(one.costs for one in ranked):
+        ranked = [ranked[i] for i in in_order([(-one.score, *one.costs) for one in ranked])]
     if rung == rungs - 1:
         return {one.number for one in ranked}
     places = max(KEPT_LEAST, math.ceil(len(candidates) / ONE_IN))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from selector.limits import Limits, limits_of
+from selector.objectives import METRIC, check_objectives
 from storage.records import Study as Study
 
 
@@ -45,6 +47,16 @@ class StudySpec:
     """Length of a whole training."""
     budget_seconds: float | None = None
     """Wall-clock for everything; None: until all trials are done."""
+    device_seconds: float | None = None
+    """Device time for everything, summed over devices; None: likewise."""
+    objectives: tuple[str, ...] = ("metric",)
+    """What is searched for: the metric, alone or with costs (`selector.objectives`)."""
+    max_parameters: str | None = None
+    """Most trained parameters of a module, as given: 120000, or 0.5% of the backbone's."""
+    max_bytes: str | None = None
+    """Most stored bytes of a module, as given: 2MB."""
+    max_latency: str | None = None
+    """Longest time for one text, as given: 20ms, or 1.2x the plain backbone's."""
     seeds: int = 3
     """Fresh seeds with which each finalist is repeated."""
     finalists: int = 3
@@ -66,10 +78,28 @@ class StudySpec:
             raise RequestError(
                 f"the budget is {self.budget_seconds:g} seconds; it must be positive, such as 20m"
             )
+        if self.device_seconds is not None and self.device_seconds <= 0:
+            raise RequestError(
+                f"the device budget is {self.device_seconds:g} seconds; it must be positive, such as 30m"
+            )
+        try:
+            check_objectives(self.objectives)
+            self.limits(backbone_parameters=1)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
         if self.dtype not in PRECISIONS:
             raise RequestError(f"dtype {self.dtype!r} is unknown; possible: {', '.join(PRECISIONS)}")
         if self.runner not in RUNNERS:
             raise RequestError(f"runner {self.runner!r} is unknown; runners: {', '.join(RUNNERS)}")
+
+    def limits(self, backbone_parameters: int) -> Limits:
+        """The hard limits as numbers; a percentage is of so many parameters."""
+        return limits_of(
+            parameters=self.max_parameters,
+            stored_bytes=self.max_bytes,
+            latency=self.max_latency,
+            backbone_parameters=backbone_parameters,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, as the store keeps them."""
@@ -83,7 +113,8 @@ class StudySpec:
             for name in ("train", "validation", "test")
         }
         methods = None if values["methods"] is None else tuple(values["methods"])
-        return cls(**{**values, **files, "methods": methods})
+        objectives = tuple(values.get("objectives", (METRIC,)))
+        return cls(**{**values, **files, "methods": methods, "objectives": objectives})
 
 
 DEFAULT_DATABASE = "sqlite:///peltier.db"

@@ -64,7 +64,7 @@ def measure_latency(
     plain = _stack(backbone, data, LinearProbeConfig(), None)
     stack = plain if module is None else _stack(backbone, data, *module)
     tokens = _median_row(data.train)
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for texts, name in ((1, ""), (BATCH, "batch_")):
         batch = _batch(tokens, texts, plain.backbone)
         ms, plain_ms, ratio = alternating(_timed(stack, batch), _timed(plain, batch))

@@ -101,7 +101,7 @@ class Training:
         start = time.perf_counter()
         with self.stack.attached():
             for epoch in range(self.done, to.epochs):
-                self.train_loss = self._epoch(epoch)
+                self.train_loss = self.train_epoch(epoch)
         self.done = max(self.done, to.epochs)
         # The scores of a whole training are taken in fp32: they hold wherever the module goes.
         final = self.done >= self.epochs
@@ -134,7 +134,8 @@ class Training:
         self.gates = [self.gates[i] for i in kept]
         self.train_loss = [self.train_loss[i] for i in kept]
 
-    def _epoch(self, epoch: int) -> list[float]:
+    def train_epoch(self, epoch: int) -> list[float]:
+        """One pass over the training split, inside `stack.attached()`; the mean loss of each candidate."""
         tokens, scale = self.data.train, self.data.scale
         order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
         device = self.stack.backbone.device
