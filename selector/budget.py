@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 SEARCH_SHARE = 0.6
@@ -17,11 +18,12 @@ class Clock:
 
     budget_seconds: float | None
     started: float = field(default_factory=time.time)
+    now: Callable[[], float] = time.time
 
     @property
     def seconds(self) -> float:
         """Wall-clock used so far."""
-        return time.time() - self.started
+        return self.now() - self.started
 
     @property
     def search_deadline(self) -> float | None:
@@ -31,7 +33,7 @@ class Clock:
     @property
     def searching(self) -> bool:
         """Whether new configurations may still be proposed."""
-        return self.search_deadline is None or time.time() < self.search_deadline
+        return self.search_deadline is None or self.now() < self.search_deadline
 
     @property
     def remaining(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selector.bootstrap import Predictions
+from selector.limits import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,8 @@ class Finalist:
     config: Mapping[str, Any]
     stored_bytes: int
     trainable_parameters: int
+    latency: Mapping[str, Any] | None = None
+    """Of its repeats the one in the middle (`trainers.latency.Latency`); None where it was not measured."""
     validation: Predictions
     """`[seeds, rows, ...]`, as `Task.outcomes` gives them."""
     test: Predictions
@@ -39,17 +42,32 @@ class Contender:
     config: Mapping[str, Any] = field(default_factory=dict)
     on_backbone: bool = False
     """Whether predicting needs the backbone, as the linear probe does."""
+    latency: Mapping[str, Any] | None = None
 
 
 Compared = Finalist | Contender
 
 
-def cost(contender: Compared) -> tuple[int, int, int]:
+def cost(contender: Compared) -> tuple[int, int, float, int]:
     """What using a contender costs, to be compared field by field.
 
     First what must run: nothing but word counts, then the plain backbone, then
     the backbone with a trained module. Stored bytes say little beside that: they
-    do not count the backbone. Then stored bytes, then trained parameters.
+    do not count the backbone. Then stored bytes; then the latency for one text, in tenths of the plain
+    backbone's, since less is noise; then trained parameters.
     """
     runs = 2 if isinstance(contender, Finalist) else int(contender.on_backbone)
-    return runs, contender.stored_bytes, contender.trainable_parameters
+    latency = 0.0 if contender.latency is None else round(contender.latency["ratio"], 1)
+    return runs, contender.stored_bytes, latency, contender.trainable_parameters
+
+
+def within(contender: Compared, limits: Limits) -> bool:
+    """Whether a contender may be recommended.
+
+    What runs no backbone is within any limit on latency; what runs one must have been timed.
+    """
+    if limits.use(contender.trainable_parameters, contender.stored_bytes) > 1:
+        return False
+    if not limits.on_latency or (isinstance(contender, Contender) and not contender.on_backbone):
+        return True
+    return contender.latency is not None and not limits.too_slow(contender.latency)

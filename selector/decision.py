@@ -10,8 +10,9 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 
 from selector.bootstrap import Predictions
-from selector.contenders import Contender, Finalist
+from selector.contenders import Compared, Contender, Finalist, within
 from selector.jobs import Logits
+from selector.limits import Limits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
 from selector.study import RequestError
@@ -20,11 +21,11 @@ from storage.records import Baseline, State, Study, Trial
 from trainers.task import Split, Task
 
 
-def decide(study: Study, files: Files, task: Task) -> Recommendation:
-    """Recommend from the repeats of the finalists and from the baselines.
+def decide(study: Study, files: Files, task: Task, limits: Limits | None = None) -> Recommendation:
+    """Recommend from the repeats of the finalists and from the baselines, as far as the limits allow.
 
     Raises:
-        SearchError: if no repeat of any finalist could be trained.
+        SearchError: if no repeat of any finalist could be trained, or none of all is within the limits.
     """
     repeats = finished_repeats(study)
     if not repeats:
@@ -35,9 +36,14 @@ def decide(study: Study, files: Files, task: Task) -> Recommendation:
     trials = {trial.number: trial for trial in study.trials}
     finalists = [_finalist(trials[number], group, files, task) for number, group in repeats.items()]
     baselines = [_baseline(baseline, files, task) for baseline in study.baselines]
+    everyone: list[Compared] = [*finalists, *baselines]
+    beyond = [one for one in everyone if limits is not None and not within(one, limits)]
+    if len(beyond) == len(everyone):
+        raise SearchError(f"neither a finalist nor a baseline is within the limits; {_fastest(beyond)}")
     recommendation = recommend(
-        finalists,
-        baselines,
+        [one for one in finalists if one not in beyond],
+        [one for one in baselines if one not in beyond],
+        beyond=beyond,
         validation_labels=_truth(task, task.validation),
         test_labels=_truth(task, task.test),
         metric=task.metric,
@@ -66,6 +72,20 @@ def finished_repeats(study: Study) -> dict[int, list[Trial]]:
     return groups
 
 
+def _fastest(contenders: Sequence[Compared]) -> str:
+    timed = [one for one in contenders if one.latency is not None]
+    if not timed:
+        return "give larger ones"
+    best = min((one.latency for one in timed if one.latency is not None), key=lambda one: float(one["ratio"]))
+    return f"the fastest takes {best['ratio']:.2f}x the plain backbone, {best['ms']:.2f} ms"
+
+
+def _latency(repeats: Sequence[Trial]) -> Mapping[str, Any] | None:
+    """Of the latencies that were measured with each seed the one in the middle."""
+    known = sorted((t.latency for t in repeats if t.latency is not None), key=lambda one: float(one["ratio"]))
+    return known[len(known) // 2] if known else None
+
+
 def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task) -> Finalist:
     logits = [_logits(repeat, files) for repeat in repeats]
     return Finalist(
@@ -74,6 +94,7 @@ def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task) 
         config=trial.config,
         stored_bytes=trial.stored_bytes or 0,
         trainable_parameters=trial.trainable_parameters or 0,
+        latency=_latency(repeats),
         validation=_predictions(task, task.validation, [each["validation"] for each in logits]),
         test=_predictions(task, task.test, [each["test"] for each in logits]),
     )
@@ -87,6 +108,7 @@ def _baseline(baseline: Baseline, files: Files, task: Task) -> Contender:
         stored_bytes=baseline.stored_bytes,
         trainable_parameters=baseline.trainable_parameters,
         on_backbone=baseline.module_file is not None,
+        latency=baseline.latency,
         validation=_predictions(task, task.validation, [logits["validation"]]),
         test=_predictions(task, task.test, [logits["test"]]),
     )

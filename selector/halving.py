@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from selector.pareto import in_order
+
 EarlyExit = Literal["halving", "hyperband", "none"]
 """halving: every bracket is cut at all rungs; hyperband: brackets take turns in how early they are cut
 (Li et al., arXiv 1603.06560); none: every configuration is trained to the end."""
@@ -43,6 +45,8 @@ class Standing:
     """Decides between equal scores and losses, smaller is better; any unit that the candidates share."""
     loss: float = 0.0
     """On the validation split; decides between equal scores, smaller is better."""
+    costs: tuple[float, ...] = ()
+    """Of further objectives, smaller is better; empty where the score is the only one."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:
 
     Every cut keeps at least a third and at least three. The first also keeps the
     best of each method, because learning curves of different methods cross.
-    After the last rung nobody is cut. A score that is not finite never goes on.
+    After the last rung nobody is cut. A score that is not finite never goes on. With further objectives
+    the order is that of `pareto.in_order`: non-dominated rank, then crowding, so the ends of a front go on.
 
     Raises:
         ValueError: if the plan has no such rung.
@@ -83,6 +88,8 @@ def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:
     if not 0 <= rung < rungs:
         raise ValueError(f"there is no rung {rung} in a plan of {rungs}; the first is 0")
     ranked = sorted((one for one in candidates if math.isfinite(one.score)), key=_rank)
+    if any(one.costs for one in ranked):
+        ranked = [ranked[i] for i in in_order([(-one.score, *one.costs) for one in ranked])]
     if rung == rungs - 1:
         return {one.number for one in ranked}
     places = max(KEPT_LEAST, math.ceil(len(candidates) / ONE_IN))

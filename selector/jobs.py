@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from selector.allowance import Allowance
+from selector.limits import Limits
 from storage.records import State
 from trainers.fidelity import Report
 from trainers.task import Task
@@ -39,6 +41,8 @@ class Entry:
     """Initialises the module and the head."""
     stored_bytes: int
     """Of two trials with equal scores and losses the smaller one goes on."""
+    parameters: int = 0
+    """Trained numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,17 +58,31 @@ class Bracket:
     """Orders the training data."""
     final: bool = False
     """Finalists: nobody is cut, and the test split is scored at the end."""
-    deadline: float | None = None
-    """Time (seconds since the epoch) after which no further rung is started."""
     patience: int | None = None
     """Epochs without a better validation score after which a trial stops; None: it is trained to the end."""
+    allowance: Allowance = Allowance()
+    """What it may spend: no rung is started that would not fit."""
+    objectives: tuple[str, ...] = ("metric",)
+    """What is cut by."""
+    limits: Limits = Limits()
+    """Modules beyond the limit on latency are not trained; those on sizes were heeded before."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether each module's latency is measured before it is trained."""
+        return not self.final and (self.limits.on_latency or "latency" in self.objectives)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baselines:
-    """The job of scoring what needs no training: the baselines of the task's kind, and the linear probe."""
+    """The job of scoring what needs no training: the baselines of the task's kind, and the linear probe.
+
+    It comes first, so it also finds out how fast a module trains here.
+    """
 
     seed: int
+    rungs: tuple[int, ...] = ()
+    """Of the brackets to come; empty where no calibration is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +98,8 @@ class Outcome:
     test_logits: Logits | None = None
     module_logits: Logits | None = None
     """With folds, what the module itself gives on the validation rows; else that is `validation_logits`."""
+    latency: Mapping[str, Any] | None = None
+    """As `trainers.latency.Latency` writes itself; None where it was not measured now."""
     message: str = ""
 
 
@@ -106,10 +126,23 @@ class BaselineResult:
     module: bytes | None = None
     module_logits: Logits | None = None
     """As of an `Outcome`."""
+    latency: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How fast a small module trains here, measured on a few steps before anything is searched.
+
+    Device-seconds of one epoch of one candidate, its share of a score included.
+    """
+
+    stacked: float
+    """In a stack of several, each."""
+    alone: float
 
 
 Job = Bracket | Baselines
-Result = Rung | BaselineResult
+Result = Rung | BaselineResult | Calibration
 
 
 class Wait:

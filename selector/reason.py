@@ -66,10 +66,20 @@ def reason(comparison: Comparison, validation: Interval) -> str:
             _what_was_compared(comparison),
             _score(comparison, validation),
             _what_decided(comparison),
-            f"It trains {comparison.choice.trainable_parameters:,} parameters "
-            f"and stores {_size(comparison.choice.stored_bytes)}.",
+            _costs(comparison.choice),
         ]
     return " ".join(sentences)
+
+
+def _costs(choice: Compared) -> str:
+    sizes = f"trains {choice.trainable_parameters:,} parameters, stores {_size(choice.stored_bytes)}"
+    if choice.latency is None:
+        return f"It {sizes.replace(', stores', ' and stores')}."
+    known = choice.latency
+    return (
+        f"It {sizes} and takes {known['ratio']:.2f} times as long as the plain backbone "
+        f"({known['ms']:.1f} ms for a text of {known['tokens']} tokens on {known['device']})."
+    )
 
 
 def _use_the_baseline(comparison: Comparison) -> str:

@@ -21,6 +21,8 @@ class Scored:
     contender: Compared
     validation: Interval
     test: Interval
+    beyond_limits: bool = False
+    """It was scored, but is larger or slower than the request allows."""
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `trial` is null for a baseline."""
@@ -33,6 +35,8 @@ class Scored:
             "test": asdict(self.test),
             "trainable_parameters": one.trainable_parameters,
             "stored_bytes": one.stored_bytes,
+            "latency": None if one.latency is None else dict(one.latency),
+            "beyond_limits": self.beyond_limits,
         }
 
 
@@ -72,8 +76,11 @@ def recommend(
     classes: Classes,
     searched: int | None = None,
     seed: int = 0,
+    beyond: Sequence[Compared] = (),
 ) -> Recommendation:
     """Choose by validation alone; `searched` configurations led to the finalists, where that is known.
+
+    Those `beyond` the limits are scored and shown, and never compared with the others.
 
     The best is the highest mean. Tied with it are all, finalists and baselines,
     whose paired difference is not significant at 5 % after Holm's correction.
@@ -89,17 +96,18 @@ def recommend(
     chosen = _cheapest(ordered, tied)
     comparison = Comparison(ordered, tied, chosen, metric, validation_labels, classes, searched, seed)
 
-    def scored(position: int) -> Scored:
+    def scored(one: Compared) -> Scored:
         # The test split is looked at here for the first time: the choice stands.
-        one = ordered[position]
         return Scored(
             contender=one,
             validation=interval(metric, one.validation, validation_labels, classes, seed=seed),
             test=interval(metric, one.test, test_labels, classes, seed=seed),
+            beyond_limits=any(one is other for other in beyond),
         )
 
     by_score = sorted(range(len(ordered)), key=lambda one: (tied.differences[one].mean, one))
-    every = {position: scored(position) for position in by_score}
+    every = {position: scored(ordered[position]) for position in by_score}
+    shown = [*every.values(), *map(scored, beyond)]
     choice = every[chosen]
     members = [ordered[position] for position in sorted(tied.members)]
     return Recommendation(
@@ -107,13 +115,19 @@ def recommend(
         reason=reason(comparison, choice.validation),
         tied=tuple(sorted(one.trial for one in members if isinstance(one, Finalist))),
         tied_baselines=tuple(one.name for one in members if isinstance(one, Contender)),
-        compared=tuple(every.values()),
+        compared=tuple(sorted(shown, key=lambda one: -one.validation.mean)),
         alternatives=tuple((why, every[one]) for one, why in _alternatives(ordered, tied, chosen).items()),
     )
 
 
 def _cheapest(ordered: Sequence[Compared], tied: Tied) -> int:
     return min(tied.members, key=lambda one: (cost(ordered[one]), tied.differences[one].mean, one))
+
+
+def _fastest(ordered: Sequence[Compared], trials: Sequence[int]) -> list[int]:
+    """The module that takes least for one text, where latencies are known."""
+    timed = {position: known["ratio"] for position in trials if (known := ordered[position].latency)}
+    return [min(timed, key=lambda one: float(timed[one]))] if timed else []
 
 
 def _alternatives(ordered: Sequence[Compared], tied: Tied, chosen: int) -> dict[int, str]:
@@ -129,6 +143,7 @@ def _alternatives(ordered: Sequence[Compared], tied: Tied, chosen: int) -> dict[
         ("highest validation score", [tied.best]),
         ("best trained module", best_of(trials)),
         ("smallest module", trials[:1]),
+        ("fastest module", _fastest(ordered, trials)),
         ("best baseline", best_of(baselines)),
     ):
         for position in positions:

@@ -19,6 +19,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from selector.fitting import Fit, unlimited
 from selector.space import Space, defaults, parameters, suggest
 from storage.records import State, Trial
 from trainers.method import MethodConfig
@@ -35,11 +36,13 @@ def propose(
     space: Space,
     metric: str,
     seed: int,
+    fit: Fit = unlimited,
 ) -> list[MethodConfig]:
     """`count` configurations to try next; the same trials and seed give the same ones.
 
     Finalists' repeats teach nothing. A trial that diverged counts as worse than all
-    that were cut; one that failed otherwise is only kept from being tried again.
+    that were cut; one that failed otherwise is only kept from being tried again. A default
+    that `fit` changes is proposed as changed; other configurations are then drawn again.
 
     Raises:
         ValueError: if every method keeps failing.
@@ -47,11 +50,13 @@ def propose(
     searched = [trial for trial in trials if trial.repeat_of is None]
     working = _working(searched, space)
     tried = {_key(trial.method, trial.config) for trial in searched}
-    fresh = [config for config in defaults(working) if _key(config.name, config.values()) not in tried]
+    first = list(dict.fromkeys(map(fit, defaults(working))))
+    fresh = [config for config in first if _key(config.name, config.values()) not in tried]
     proposals = fresh[:count]
     if len(proposals) < count:
         known = _known(searched, working, metric)
-        proposals += _sample(known, proposals, count - len(proposals), working, tried, [seed, len(trials)])
+        entropy = [seed, len(trials)]
+        proposals += _sample(known, proposals, count - len(proposals), working, tried, entropy, fit)
     return proposals
 
 
@@ -114,6 +119,7 @@ def _sample(
     space: Space,
     tried: set[tuple[object, ...]],
     entropy: Sequence[int],
+    fit: Fit,
 ) -> list[MethodConfig]:
     seen = tried | {_key(config.name, config.values()) for config in beside}
     found: list[MethodConfig] = []
@@ -126,19 +132,19 @@ def _sample(
                 create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
             )
         for _ in range(count):
-            found.append(_ask(study, space, seen))
+            found.append(_ask(study, space, seen, fit))
             seen.add(_key(found[-1].name, found[-1].values()))
     return found
 
 
-def _ask(study: optuna.Study, space: Space, seen: set[tuple[object, ...]]) -> MethodConfig:
+def _ask(study: optuna.Study, space: Space, seen: set[tuple[object, ...]], fit: Fit) -> MethodConfig:
     for _ in range(ATTEMPTS):
         trial = study.ask()
         config = suggest(trial, space)
-        if _key(config.name, config.values()) not in seen:
+        if _key(config.name, config.values()) not in seen and fit(config) == config:
             break
         study.tell(trial, state=TrialState.FAIL)
-    return config
+    return fit(config)
 
 
 def _tpe(entropy: Sequence[int]) -> TPESampler:

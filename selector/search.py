@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from safetensors.numpy import save as save_arrays
 
+from selector.allowance import Allowance
 from selector.budget import Clock, affordable_repeats
+from selector.estimate import estimate
 from selector.finalists import choose_finalists
-from selector.halving import plan
-from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
+from selector.fitting import Fit, unlimited
+from selector.halving import Plan, plan
+from selector.jobs import (
+    BaselineResult,
+    Baselines,
+    Bracket,
+    Calibration,
+    Entry,
+    Job,
+    Logits,
+    Outcome,
+    Result,
+    Rung,
+    Wait,
+)
+from selector.ledger import Ledger
+from selector.limits import Limits
 from selector.samplers import propose
 from selector.space import Space
 from selector.study import StudySpec
@@ -49,6 +67,8 @@ class Search:
         space: Space,
         cost: Callable[[MethodConfig], Cost | None],
         clock: Clock,
+        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        fit: Fit = unlimited,
     ) -> None:
         self._database = database
         self._files = files
@@ -57,6 +77,8 @@ class Search:
         self._space = space
         self._cost = cost
         self._clock = clock
+        self._limits = limits
+        self._fit = fit
         database.fail_running_trials(study_id, INTERRUPTED)
         study = database.study(study_id)
         self._spec = StudySpec.from_json(study.spec)
@@ -65,6 +87,9 @@ class Search:
         self._baselines_started = len(self._baselines) == BASELINES
         self._brackets = 1 + max((t.bracket for t in study.trials if t.bracket is not None), default=-1)
         self._running: list[Job] = []
+        self._slots = 1
+        spent = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
+        self._ledger = Ledger(clock, self._spec, self._trials, spent)
         self._finals: list[Bracket] | None = None
 
     # ------------------------------------------------------------------------- giving out
@@ -72,17 +97,20 @@ class Search:
     def next_job(self, slots: int) -> Job | Wait | None:
         """The next job: the baselines, then brackets of the search, then the finalists."""
         job: Job | Wait | None
+        self._slots = slots
         if not self._baselines_started:
             self._baselines_started = True
-            job = Baselines(seed=self._spec.seed)
-        elif self._to_propose() > 0 and self._clock.searching:
-            job = self._propose(slots)
+            job = Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
+        elif self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
+            job = Wait()  # for the calibration: without a pace a budget cannot be kept
+        elif (count := self._next_bracket_size(slots)) > 0:
+            job = self._propose(count, slots)
         elif self._running and self._finals is None:
             job = Wait()
         else:
             if self._finals is None:
                 self._finals = self._plan_finals(slots)
-            job = self._finals.pop(0) if self._finals else None
+            job = self._next_final()
         if isinstance(job, Bracket):
             self._database.start_trials(self._id, [entry.number for entry in job.entries], job.number)
             for entry in job.entries:
@@ -100,16 +128,34 @@ class Search:
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
 
-    def _propose(self, slots: int) -> Bracket:
-        # Small enough that every place gets a bracket, large enough that cutting means something.
+    def _scoring_baselines(self) -> bool:
+        return any(isinstance(job, Baselines) for job in self._running) and len(self._baselines) < BASELINES
+
+    def _next_plan(self, slots: int) -> Plan:
+        """Small enough that every place gets a bracket, large enough that cutting means something."""
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
-        size = min(self._spec.bracket_size, share)
         turn = len({trial.bracket for trial in self._searched()} - {None})
-        chosen = plan(self._spec.epochs, size, self._spec.early_exit, turn)
-        count = min(chosen.size, self._to_propose())
-        configs = propose(list(self._trials.values()), count, self._space, self._task.metric, self._spec.seed)
+        return plan(self._spec.epochs, min(self._spec.bracket_size, share), self._spec.early_exit, turn)
+
+    def _next_bracket_size(self, slots: int) -> int:
+        """As many candidates as the plan says and the budget pays; 0: no more."""
+        count = min(self._next_plan(slots).size, self._to_propose())
+        if count <= 0 or not self._clock.searching or self._finals is not None:
+            return 0
+        paid = self._ledger.affordable(count, slots, self._brackets_running())
+        if not paid and not self._trials:
+            raise SearchError(self._ledger.too_short())
+        return paid
+
+    def _brackets_running(self) -> list[Bracket]:
+        return [job for job in self._running if isinstance(job, Bracket)]
+
+    def _propose(self, count: int, slots: int) -> Bracket:
+        trials = list(self._trials.values())
+        configs = propose(trials, count, self._space, self._task.metric, self._spec.seed, fit=self._fit)
+        rungs = self._next_plan(slots).rungs
         trials = [self._add(config, self._spec.seed) for config in configs]
-        return self._bracket(trials, rungs=chosen.rungs, deadline=self._clock.search_deadline)
+        return self._bracket(trials, rungs=rungs, deadline=self._clock.search_deadline)
 
     def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
         cost = self._cost(config)
@@ -142,9 +188,14 @@ class Search:
                 values=trial.config,
                 seed=trial.seed,
                 stored_bytes=trial.stored_bytes or 0,
+                parameters=trial.trainable_parameters or 0,
             )
             for trial in trials
         ]
+        allowance = Allowance()
+        if not final:
+            allowance = self._ledger.grant(self._brackets, self._slots, self._brackets_running())
+            allowance = replace(allowance, deadline=math.inf if deadline is None else deadline)
         self._brackets += 1
         return Bracket(
             number=self._brackets - 1,
@@ -153,8 +204,10 @@ class Search:
             metric=self._task.metric,
             order_seed=trials[0].seed,
             final=final,
-            deadline=deadline,
             patience=self._spec.patience,
+            allowance=allowance,
+            objectives=self._spec.objectives,
+            limits=self._limits,
         )
 
     def _plan_finals(self, slots: int) -> list[Bracket]:
@@ -169,7 +222,7 @@ class Search:
             self._spec.seeds,
             training_seconds=_whole_training(chosen, self._spec.epochs),
             slots=slots,
-            remaining=self._clock.remaining,
+            remaining=self._ledger.remaining(slots),
         )
         brackets = []
         for seed in range(self._spec.seed + 1, self._spec.seed + 1 + seeds):
@@ -180,6 +233,19 @@ class Search:
             parts = [repeats[i : i + size] for i in range(0, len(repeats), size)]
             brackets += [self._bracket(part, rungs=(self._spec.epochs,), final=True) for part in parts]
         return brackets
+
+    def _next_final(self) -> Bracket | None:
+        """The next repeats that the budgets pay for; those that they do not are given up."""
+        assert self._finals is not None
+        while self._finals:
+            bracket = self._finals.pop(0)
+            if self._ledger.pays_for(bracket, self._brackets_running()):
+                return bracket
+            message = f"the budget does not pay for it: about {self._ledger.final_seconds(bracket):.0f} s"
+            for number in (entry.number for entry in bracket.entries):
+                self._database.finish_trial(self._id, number, State.PRUNED, message=message)
+                self._trials[number] = replace(self._trials[number], state=State.PRUNED, message=message)
+        return None
 
     def _repeat(self, trial: Trial, seed: int) -> Trial:
         return self._add(method_named(trial.method).from_values(trial.config), seed, repeat_of=trial.number)
@@ -194,7 +260,9 @@ class Search:
 
     def record(self, job: Job, result: Result) -> None:
         """Write down a result; finished trials never change afterwards."""
-        if isinstance(result, BaselineResult):
+        if isinstance(result, Calibration):
+            self._ledger.calibration = result
+        elif isinstance(result, BaselineResult):
             if result.name not in self._baselines:
                 self._record_baseline(result)
         else:
@@ -217,9 +285,11 @@ class Search:
                 predictions_file=self._keep_logits(
                     validation=result.validation_logits, test=result.test_logits, module=result.module_logits
                 ),
+                latency=result.latency,
             ),
         )
         self._baselines.add(result.name)
+        self._ledger.baseline_seconds += 0.0 if result.module is None else result.seconds
 
     def _record_rung(self, rung: Rung) -> None:
         trials = [self._after(rung.rung, outcome) for outcome in rung.outcomes]
@@ -231,6 +301,7 @@ class Search:
             measured,
             {trial.number: trial.state for trial in others},
             {trial.number: trial.message for trial in others if trial.message},
+            {outcome.number: outcome.latency for outcome in rung.outcomes if outcome.latency is not None},
         )
         for trial in complete:
             self._database.finish_trial(
@@ -255,6 +326,7 @@ class Search:
             state=outcome.state,
             reports=reports,
             message=outcome.message,
+            latency=trial.latency if outcome.latency is None else outcome.latency,
             module_file=None if outcome.module is None else self._files.put(outcome.module),
             predictions_file=None
             if logits is None
@@ -288,6 +360,14 @@ class Search:
             ]
             done = sum(t.state is State.COMPLETE for t in repeats)
             text = f"repeating finalists with fresh seeds: {done} of {len(repeats)} trainings done"
+        coming = estimate(
+            self._ledger,
+            self._trials,
+            methods=len(self._space.methods),
+            slots=self._slots,
+            searching=self._finals is None,
+        )
+        text = text if coming is None else f"{text}; {coming}"
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
 
 

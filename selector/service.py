@@ -14,7 +14,9 @@ from selector.budget import Clock
 from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
+from selector.fitting import fitting_of
 from selector.jobs import Bench, Runner
+from selector.objectives import front_of
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
@@ -25,7 +27,6 @@ from storage.files import Files, files_folder
 from storage.records import Export, State, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
-from trainers.building import costs_on
 from trainers.checkpoint import BITS
 from trainers.data import prepare
 from trainers.export import module_from_bytes, write_export
@@ -50,7 +51,7 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
             "--patience needs a validation split, and so few rows are trained in folds; pass --validation, "
             "or --folds 1 to have a split made"
         )
-    space_for(spec, task)
+    fitting_of(spec, space_for(spec, task)[0], task.outputs)
     # Broken weights are found now, not by the first worker.
     backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
     checked = check_data(task, given.train, backbone)
@@ -147,15 +148,27 @@ class Service:
         study = self.database.study(study_id)
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
-        space, _ = space_for(spec, task)
-        cost = costs_on(spec.backbone, task.outputs, spec.dtype)
+        fitted = fitting_of(spec, space_for(spec, task)[0], task.outputs)
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
         self._tell(study_id, "starting the workers", clock)
-        search = Search(self.database, self.files, study_id, task, space, cost, clock)
+        search = Search(
+            self.database,
+            self.files,
+            study_id,
+            task,
+            fitted.space,
+            fitted.cost,
+            clock,
+            fitted.limits,
+            fitted.fit,
+        )
         runner_of(spec.runner).run(search, _bench(study_id, task, spec))
         self._tell(study_id, "comparing the finalists", clock)
-        recommendation = decide(self.database.study(study_id), self.files, task)
-        self.database.set_recommendation(study_id, recommendation.to_json())
+        study = self.database.study(study_id)
+        recommendation = decide(study, self.files, task, fitted.limits).to_json()
+        if len(spec.objectives) > 1:
+            recommendation["front"] = front_of(study, spec.objectives).to_json()
+        self.database.set_recommendation(study_id, recommendation)
         self._tell(study_id, "exporting the recommended module", clock)
         self._export_recommended(study_id, task)
         self.database.set_study_state(study_id, State.COMPLETE, message="", seconds=clock.seconds)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from selector.halving import EARLY_EXITS, EarlyExit
+from selector.limits import Limits, limits_of
+from selector.objectives import METRIC, check_objectives
 from storage.records import Study as Study
 
 
@@ -48,6 +50,16 @@ class StudySpec:
     """Epochs without a better validation score after which a training stops; None: no early stopping."""
     budget_seconds: float | None = None
     """Wall-clock for everything; None: until all trials are done."""
+    device_seconds: float | None = None
+    """Device time for everything, summed over devices; None: likewise."""
+    objectives: tuple[str, ...] = ("metric",)
+    """What is searched for: the metric, alone or with costs (`selector.objectives`)."""
+    max_parameters: str | None = None
+    """Most trained parameters of a module, as given: 120000, or 0.5% of the backbone's."""
+    max_bytes: str | None = None
+    """Most stored bytes of a module, as given: 2MB."""
+    max_latency: str | None = None
+    """Longest time for one text, as given: 20ms, or 1.2x the plain backbone's."""
     seeds: int = 3
     """Fresh seeds with which each finalist is repeated."""
     finalists: int = 3
@@ -75,6 +87,15 @@ class StudySpec:
             raise RequestError(
                 f"the budget is {self.budget_seconds:g} seconds; it must be positive, such as 20m"
             )
+        if self.device_seconds is not None and self.device_seconds <= 0:
+            raise RequestError(
+                f"the device budget is {self.device_seconds:g} seconds; it must be positive, such as 30m"
+            )
+        try:
+            check_objectives(self.objectives)
+            self.limits(backbone_parameters=1)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
         if self.dtype not in PRECISIONS:
             raise RequestError(f"dtype {self.dtype!r} is unknown; possible: {', '.join(PRECISIONS)}")
         if self.early_exit not in EARLY_EXITS:
@@ -83,6 +104,15 @@ class StudySpec:
             )
         if self.runner not in RUNNERS:
             raise RequestError(f"runner {self.runner!r} is unknown; runners: {', '.join(RUNNERS)}")
+
+    def limits(self, backbone_parameters: int) -> Limits:
+        """The hard limits as numbers; a percentage is of so many parameters."""
+        return limits_of(
+            parameters=self.max_parameters,
+            stored_bytes=self.max_bytes,
+            latency=self.max_latency,
+            backbone_parameters=backbone_parameters,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, as the store keeps them."""
@@ -96,8 +126,9 @@ class StudySpec:
             for name in ("train", "validation", "test")
         }
         methods = None if values["methods"] is None else tuple(values["methods"])
+        objectives = tuple(values.get("objectives", (METRIC,)))
         # A study from before there were folds goes on without.
-        return cls(**{"folds": 1, **values, **files, "methods": methods})
+        return cls(**{"folds": 1, **values, **files, "methods": methods, "objectives": objectives})
 
 
 DEFAULT_DATABASE = "sqlite:///peltier.db"

@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 
+from selector.allowance import Meter
+from selector.candidate_latency import time_entries
 from selector.halving import Standing, keep
-from selector.jobs import BaselineResult, Baselines, Bench, Bracket, Entry, Job, Outcome, Result, Rung
+from selector.jobs import (
+    BaselineResult,
+    Baselines,
+    Bench,
+    Bracket,
+    Calibration,
+    Entry,
+    Job,
+    Outcome,
+    Result,
+    Rung,
+)
+from selector.objectives import costs_of
 from storage.records import State
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.baselines import BaselineScores, text_baselines
 from trainers.building import method_named
+from trainers.calibration import can_calibrate, seconds_per_epoch
 from trainers.cost import cost_of
 from trainers.data import Data, prepare
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
 from trainers.folds import AnyTraining, FoldedTraining, begin
+from trainers.latency import measure_latency
 from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
 from trainers.stack import Candidate
+from trainers.stack import State as Tensors
 
 MAX_STACK = 8
 """Candidates in one stack. On a CPU larger ones gain nothing and leave its cache (docs/performance.md)."""
@@ -50,14 +70,23 @@ class Worker:
 
 
 def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
-    groups = [_Group(entries, bracket, backbone, data) for entries in stacks(bracket.entries)]
-    for rung, epochs in enumerate(bracket.rungs):
+    entries, latencies, slow = time_entries(bracket, backbone, data)
+    if not entries:
+        yield Rung(bracket=bracket.number, rung=0, outcomes=tuple(_with(latencies, slow)))
+        return
+    groups = [_Group(entries, bracket, backbone, data) for entries in stacks(entries)]
+    meter = Meter(bracket.allowance)
+    for rung, (before, epochs) in enumerate(pairwise((0, *bracket.rungs))):
+        meter.start()
+        candidates = sum(len(group.numbers) for group in groups)
         reports = {number: report for group in groups for number, report in group.advance(epochs).items()}
+        meter.stop(candidates * (epochs - before))
         failed = {number: text for group in groups for number, text in group.take_failures().items()}
         failed |= {n: _diverged(r) for n, r in reports.items() if not _healthy(r, bracket.metric)}
         last = rung == len(bracket.rungs) - 1
-        kept = _kept(bracket, rung, {n: r for n, r in reports.items() if n not in failed})
-        late = bracket.deadline is not None and time.time() > bracket.deadline
+        healthy = {n: r for n, r in reports.items() if n not in failed}
+        kept = _kept(bracket, rung, healthy, latencies)
+        late = not last and not meter.pays_for(len(kept) * (bracket.rungs[rung + 1] - epochs))
         outcomes = [
             Outcome(number=n, state=State.FAIL, report=reports.get(n), message=m) for n, m in failed.items()
         ]
@@ -69,9 +98,14 @@ def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
                 outcomes += [_ongoing(n, reports[n], going_on=n in kept, late=late) for n in alive]
             group.retain([] if last or late else [n for n in alive if n in kept])
         groups = [group for group in groups if group.numbers]
-        yield Rung(bracket=bracket.number, rung=rung, outcomes=tuple(outcomes))
+        first = _with(latencies, [*slow, *outcomes]) if rung == 0 else outcomes
+        yield Rung(bracket=bracket.number, rung=rung, outcomes=tuple(first))
         if not groups:
             return
+
+
+def _with(latencies: Mapping[int, Mapping[str, Any]], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    return [replace(one, latency=latencies.get(one.number, one.latency)) for one in outcomes]
 
 
 def stacks(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -87,9 +121,21 @@ def _config(entry: Entry) -> MethodConfig:
     return method_named(entry.method).from_values(entry.values)
 
 
-def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
+def _kept(
+    bracket: Bracket, rung: int, reports: dict[int, Report], latencies: Mapping[int, Mapping[str, Any]]
+) -> set[int]:
     if bracket.final:
         return set(reports)
+
+    def costs(entry: Entry) -> tuple[float, ...]:
+        return costs_of(
+            bracket.objectives,
+            parameters=entry.parameters,
+            stored_bytes=entry.stored_bytes,
+            latency=latencies.get(entry.number),
+            seconds=reports[entry.number].seconds,
+        )
+
     standings = [
         Standing(
             entry.number,
@@ -97,6 +143,7 @@ def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
             reports[entry.number].metrics[bracket.metric],
             cost=entry.stored_bytes,
             loss=reports[entry.number].metrics["loss"],
+            costs=costs(entry),
         )
         for entry in bracket.entries
         if entry.number in reports
@@ -138,6 +185,7 @@ class _Group:
 
     def __init__(self, entries: Sequence[Entry], bracket: Bracket, backbone: Backbone, data: Data) -> None:
         self.numbers = [entry.number for entry in entries]
+        self._backbone, self._data = backbone, data
         self._failures: dict[int, str] = {}
         self._training: AnyTraining | None = None
         candidates = [Candidate(_config(entry), entry.seed) for entry in entries]
@@ -193,18 +241,24 @@ class _Group:
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                     module_logits=None if own is None else own[i],
+                    latency=self._latency((config, state)) if test else None,
                     message=_stopped(reports[number]),
                 )
             )
         return outcomes
 
+    def _latency(self, module: tuple[MethodConfig, Tensors]) -> Mapping[str, Any]:
+        return measure_latency(self._backbone, self._data, module).to_json()
+
 
 # ----------------------------------------------------------------------------------- baselines
 
 
-def _score_baselines(
-    job: Baselines, bench: Bench, backbone: Backbone, data: Data
-) -> Iterator[BaselineResult]:
+def _score_baselines(job: Baselines, bench: Bench, backbone: Backbone, data: Data) -> Iterator[Result]:
+    if job.rungs and can_calibrate(backbone):
+        # Without it there is only no estimate: what fails here will fail again where its trial can say so.
+        with suppress(RuntimeError):
+            yield _calibration(job.rungs, backbone, data)
     yield from map(_text_baseline, text_baselines(bench.task))
     with torch.no_grad():
         probe = linear_probe(backbone, data)
@@ -220,7 +274,18 @@ def _score_baselines(
         seconds=probe.seconds,
         module=Module(config, job.seed, probe.state).to_bytes(),
         module_logits=probe.module_logits,
+        latency=measure_latency(backbone, data).to_json(),
     )
+
+
+def _calibration(rungs: Sequence[int], backbone: Backbone, data: Data) -> Calibration:
+    scores = len(rungs) / rungs[-1]
+    # K folds train on all rows but their own, and one more training on all rows: K times all rows.
+    times = data.task.fold_count
+    alone = times * seconds_per_epoch(backbone, data, 1, scores)
+    if backbone.device.type == "cpu":
+        return Calibration(stacked=alone, alone=alone)  # there a stack gains nothing (docs/performance.md)
+    return Calibration(stacked=times * seconds_per_epoch(backbone, data, MAX_STACK, scores), alone=alone)
 
 
 def _text_baseline(scores: BaselineScores) -> BaselineResult:

@@ -95,14 +95,15 @@ class Database:
         reports: Mapping[int, Report],
         states: Mapping[int, State],
         messages: Mapping[int, str] | None = None,
+        latencies: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Keep one rung of a bracket: trial number -> report, new state, message; all of it or nothing.
+        """Keep one rung of a bracket: trial number -> report, new state, message, latency; all or nothing.
 
         Raises:
             StorageError: if a trial is unknown, finished, or has a report of this rung.
         """
         with self._write() as session:
-            trials.record_rung(session, study_id, reports, states, messages or {})
+            trials.record_rung(session, study_id, reports, states, messages or {}, latencies or {})
 
     def finish_trial(
         self,

@@ -105,6 +105,7 @@ def _trial(row: TrialRow) -> Trial:
         test=row.test,
         module_file=row.module_file,
         predictions_file=row.predictions_file,
+        latency=row.latency,
         message=row.message,
     )
 
@@ -131,6 +132,7 @@ def _baseline(row: BaselineRow) -> Baseline:
         seconds=row.seconds,
         module_file=row.module_file,
         predictions_file=row.predictions_file,
+        latency=row.latency,
     )
 
 

@@ -82,6 +82,8 @@ class Trial:
     """Content hash of the trained module (safetensors)."""
     predictions_file: str | None = None
     """Content hash of the logits (safetensors: `validation`, and `test` for finalists)."""
+    latency: Mapping[str, Any] | None = None
+    """Inference latency as `trainers.latency.Latency` writes itself; None where it was not measured."""
     message: str = ""
     """Why a trial failed or stopped early, in one line."""
 
@@ -104,6 +106,7 @@ class Baseline:
     seconds: float = 0.0
     module_file: str | None = None
     predictions_file: str | None = None
+    latency: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

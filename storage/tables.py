@@ -84,6 +84,7 @@ class TrialRow(Base):
     test: Mapped[dict[str, Any] | None]
     module_file: Mapped[str | None]
     predictions_file: Mapped[str | None]
+    latency: Mapped[dict[str, Any] | None]
     message: Mapped[str] = mapped_column(Message, default="")
     reports: Mapped[list[ReportRow]] = relationship(lazy="raise", order_by="ReportRow.rung")
 
@@ -121,6 +122,7 @@ class BaselineRow(Base):
     seconds: Mapped[float]
     module_file: Mapped[str | None]
     predictions_file: Mapped[str | None]
+    latency: Mapped[dict[str, Any] | None]
 
 
 class ExportRow(Base):

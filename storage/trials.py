@@ -40,9 +40,12 @@ def record_rung(
     reports: Mapping[int, Report],
     states: Mapping[int, State],
     messages: Mapping[int, str],
+    latencies: Mapping[int, Mapping[str, Any]],
 ) -> None:
     """Keep what a bracket measured at one rung, and who goes on: all of it or nothing."""
-    rows = _unfinished(session, study_id, {*reports, *states, *messages})
+    rows = _unfinished(session, study_id, {*reports, *states, *messages, *latencies})
+    for number, latency in latencies.items():
+        rows[number].latency = dict(latency)
     for number, report in reports.items():
         session.add(_report_row(rows[number], report))
         with refused(f"trial {number} already has a report of rung {report.rung}; a rung is measured once"):
@@ -109,6 +112,7 @@ def _row(study_id: int, trial: Trial) -> TrialRow:
         test=None if trial.test is None else numbers(trial.test),
         module_file=trial.module_file,
         predictions_file=trial.predictions_file,
+        latency=None if trial.latency is None else dict(trial.latency),
         message=trial.message,
     )
 

@@ -93,6 +93,7 @@ def add_baseline(session: Session, study_id: int, baseline: Baseline) -> None:
         seconds=baseline.seconds,
         module_file=baseline.module_file,
         predictions_file=baseline.predictions_file,
+        latency=None if baseline.latency is None else dict(baseline.latency),
     )
     session.add(row)
     with refused(f"study {study_id} already has the baseline {baseline.name!r}; add each once"):

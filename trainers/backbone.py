@@ -134,6 +134,8 @@ class Outline:
     sites: tuple[Site, ...]
     hidden_size: int
     model_type: str
+    parameters: int
+    """Of the whole model, heads of its pre-training left out."""
 
 
 def outline(reference: str, dtype: str = "auto") -> Outline:
@@ -152,7 +154,8 @@ def outline(reference: str, dtype: str = "auto") -> Outline:
         raise unusable(reference, "a config.json that makes no model", error) from None
     family = _family(reference, config, model)
     sites = sites_of(model, family, int(config.hidden_size), quantised=dtype in BITS)
-    return Outline(sites, _width(config), config.model_type)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return Outline(sites, _width(config), config.model_type, parameters)
 
 
 def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbone:

@@ -52,7 +52,7 @@ class Training:
         start = time.perf_counter()
         with self.stack.attached():
             for epoch in range(self.done, to.epochs):
-                self.train_loss = self._epoch(epoch)
+                self.train_loss = self.train_epoch(epoch)
         self.done = max(self.done, to.epochs)
         # The scores of a whole training are taken in fp32: they hold wherever the module goes.
         final = self.done >= self.epochs
@@ -91,7 +91,8 @@ class Training:
         self.warmups = [config.warmup for config in configs]
         self.weighting = weighting(self.data.task, configs, stack.backbone.device)
 
-    def _epoch(self, epoch: int) -> list[float]:
+    def train_epoch(self, epoch: int) -> list[float]:
+        """One pass over the training split, inside `stack.attached()`; the mean loss of each candidate."""
         tokens, scale = self.data.train, self.data.scale
         order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
         device = self.stack.backbone.device

@@ -21,6 +21,8 @@ GATES = (
     Gate(layer=0, module="lora", role="query", mean=1 / 3, deviation=1e-9),
 )
 
+LATENCY = {"ms": 1.25, "ratio": 1 / 3, "device": "cpu"}
+
 
 def trial(number: int, **fields: Any) -> Trial:
     values: dict[str, Any] = {"method": "lora", "config": {"rank": 8}, "seed": 0, "state": State.WAITING}
@@ -46,12 +48,14 @@ def running_study(database: Database, trials: int = 2) -> Study:
 
 def test_study_read_by_another_process_equals_what_was_written(url: str, database: Database) -> None:
     study_id = running_study(database, trials=1).id
-    database.record_rung(study_id, {0: report()}, {0: State.RUNNING}, {})
+    database.record_rung(study_id, {0: report()}, {0: State.RUNNING}, {}, {0: LATENCY})
     database.record_rung(study_id, {0: report(rung=1, gates=GATES)}, {}, {0: "slow"})
     database.finish_trial(
         study_id, 0, State.COMPLETE, test={"accuracy": 0.75}, module_file="a" * 64, stored_bytes=2**40
     )
-    baseline = Baseline(name="majority", validation={"accuracy": 0.2}, test={"accuracy": 0.25})
+    baseline = Baseline(
+        name="linear_probe", validation={"accuracy": 0.2}, test={"accuracy": 0.25}, latency=LATENCY
+    )
     moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=2)))
     export = Export(
         trial=0, baseline=None, format="standalone", folder="out", difference=1e-6, created=moment
@@ -77,6 +81,7 @@ def test_study_read_by_another_process_equals_what_was_written(url: str, databas
             bracket=0,
             reports=(report(), report(rung=1, gates=GATES)),
             test={"accuracy": 0.75},
+            latency=LATENCY,
             module_file="a" * 64,
             stored_bytes=2**40,
             message="slow",

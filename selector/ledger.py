@@ -1,0 +1,152 @@
+"""What a study has spent, how fast it trains, and what it can still pay for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from selector.allowance import Allowance
+from selector.budget import SEARCH_SHARE, Clock
+from selector.halving import plan
+from selector.jobs import Bracket, Calibration
+from selector.study import StudySpec
+from storage.records import Trial
+
+RESERVE = 1.25
+"""The search leaves the time of so many whole trainings: one repeat of one finalist, and room for error."""
+LEAST_BRACKET = 4
+"""A bracket is made as small as this for its first rung to end in time; smaller only if it must."""
+
+
+class Ledger:
+    """Counts device-seconds beside the clock: what training and scoring took, as the trials say.
+
+    The two budgets are alike: the search may use `SEARCH_SHARE` of each, and leaves room for one repeat.
+    """
+
+    def __init__(
+        self, clock: Clock, spec: StudySpec, trials: Mapping[int, Trial], baseline_seconds: float = 0.0
+    ) -> None:
+        """`trials` are the study's by number, kept up to date by whoever records them."""
+        self.clock = clock
+        self.spec = spec
+        self.calibration: Calibration | None = None
+        self.baseline_seconds = baseline_seconds
+        self._trials = trials
+        self._granted: dict[int, tuple[float, float]] = {}
+        """Bracket -> device-seconds until it starts no rung, and until it must have ended."""
+
+    # ----------------------------------------------------------------------------- measured
+
+    @property
+    def device_seconds(self) -> float:
+        """Used so far, by all trials and by the baselines on the backbone."""
+        return self.baseline_seconds + sum(t.reports[-1].seconds for t in self._trials.values() if t.reports)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any budget to keep."""
+        return self.spec.budget_seconds is not None or self.spec.device_seconds is not None
+
+    def pace(self) -> float | None:
+        """Device-seconds of one epoch of one candidate in a bracket: measured, else calibrated."""
+        trained = [t for t in self._trials.values() if t.repeat_of is None and t.epochs]
+        if trained:
+            return sum(t.reports[-1].seconds for t in trained) / sum(t.epochs for t in trained)
+        return None if self.calibration is None else self.calibration.stacked
+
+    def pace_alone(self) -> float | None:
+        """The same for a candidate in a stack of its own, as finalists are trained."""
+        repeats = [t for t in self._trials.values() if t.repeat_of is not None and t.epochs]
+        if repeats:
+            return sum(t.reports[-1].seconds for t in repeats) / sum(t.epochs for t in repeats)
+        pace = self.pace()
+        return None if pace is None else pace * self._alone_factor
+
+    @property
+    def _alone_factor(self) -> float:
+        known = self.calibration
+        return 1.0 if known is None or not known.stacked else max(1.0, known.alone / known.stacked)
+
+    # ------------------------------------------------------------------------------- search
+
+    def affordable(self, wanted: int, slots: int, running: Sequence[Bracket]) -> int:
+        """How many candidates a new bracket may have, so that its first rung is paid for; 0: no bracket."""
+        if not self.limited:
+            return wanted
+        soft, hard = self._bounds(slots, running)
+        if min(soft) <= 0 or min(hard) <= 0:
+            return 0
+        each = (self.pace() or 0.0) * plan(self.spec.epochs, 1, self.spec.early_exit).rungs[0]
+        if each <= 0:
+            return wanted
+        by_deadline, by_end = (int(min(bound) // each) for bound in (soft, hard))
+        return min(wanted, by_end, max(by_deadline, LEAST_BRACKET))
+
+    def grant(self, number: int, slots: int, running: Sequence[Bracket]) -> Allowance:
+        """The bounds of a new bracket of the search; its device-seconds are set aside while it runs."""
+        soft, hard = self._bounds(slots, running)
+        self._granted[number] = soft[1], hard[1]
+        now = self.clock.now()
+        return Allowance(
+            deadline=now + soft[0], ends=now + hard[0], device_deadline=soft[1], device_ends=hard[1]
+        )
+
+    def _bounds(
+        self, slots: int, running: Sequence[Bracket]
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """`(seconds, device-seconds)` of one bracket: until no rung starts, and until all must have ended."""
+        reserve = RESERVE * (self.pace_alone() or 0.0) * self.spec.epochs
+        budget, device = self.spec.budget_seconds, self.spec.device_seconds
+        clock, free = self.clock.remaining, max(1, slots - len(running))
+        soft = hard = math.inf
+        if device is not None:
+            soft, hard = (
+                (bound - self.device_seconds - sum(self._set_aside(one)[i] for one in running)) / free
+                for i, bound in enumerate((SEARCH_SHARE * device, device - reserve))
+            )
+        return (clock - (1 - SEARCH_SHARE) * (budget or 0.0), soft), (clock - reserve, hard)
+
+    def _set_aside(self, bracket: Bracket) -> tuple[float, float]:
+        numbers = [entry.number for entry in bracket.entries]
+        spent = sum(self._trials[n].reports[-1].seconds for n in numbers if self._trials[n].reports)
+        soft, hard = self._granted.get(bracket.number, (0.0, 0.0))
+        return max(0.0, soft - spent), max(0.0, hard - spent)
+
+    def too_short(self) -> str:
+        """Why not a single candidate can be begun."""
+        training = (self.pace_alone() or 0.0) * self.spec.epochs
+        return (
+            f"the budget pays for no candidate: a whole training of one takes about {training:.0f} s here, "
+            f"and the best must be trained once more with a fresh seed; give at least {3 * training:.0f}s"
+        )
+
+    # ------------------------------------------------------------------------------- finals
+
+    def remaining(self, slots: int) -> float:
+        """Seconds by the clock that both budgets leave to trainings of which `slots` run side by side."""
+        device = self.spec.device_seconds
+        left = math.inf if device is None else (device - self.device_seconds) / slots
+        return min(self.clock.remaining, left)
+
+    def pays_for(self, bracket: Bracket, running: Sequence[Bracket] = ()) -> bool:
+        """Whether a bracket of repeats can be trained within both budgets, beside those that run."""
+        seconds = self.final_seconds(bracket)
+        device = self.spec.device_seconds
+        others = sum(self.final_seconds(other) for other in running)
+        enough = device is None or self.device_seconds + others + seconds <= device
+        return enough and seconds <= self.clock.remaining
+
+    def final_seconds(self, bracket: Bracket) -> float:
+        """Predicted device-seconds of a bracket of repeats: as other repeats, else the trial itself, took."""
+        return sum(self._repeat_seconds(self._trials[entry.number]) for entry in bracket.entries)
+
+    def _repeat_seconds(self, repeat: Trial) -> float:
+        alike = [t for t in self._trials.values() if t.repeat_of == repeat.repeat_of and t.epochs]
+        if alike:
+            return max(t.reports[-1].seconds * self.spec.epochs / t.epochs for t in alike)
+        assert repeat.repeat_of is not None
+        first = self._trials[repeat.repeat_of]
+        if not first.epochs:
+            return 0.0
+        return first.reports[-1].seconds * self.spec.epochs / first.epochs * self._alone_factor
