@@ -10,7 +10,18 @@ import numpy as np
 import torch
 
 from selector.halving import Standing, keep
-from selector.jobs import BaselineResult, Baselines, Bench, Bracket, Entry, Job, Outcome, Result, Rung
+from selector.jobs import (
+    EARLY_STOPPING,
+    BaselineResult,
+    Baselines,
+    Bench,
+    Bracket,
+    Entry,
+    Job,
+    Outcome,
+    Result,
+    Rung,
+)
 from storage.records import State
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
@@ -118,7 +129,7 @@ def _stopped(report: Report) -> str:
     """What early stopping did, for the message of a trial; empty when it did nothing."""
     if report.best_epoch is None:
         return ""
-    return f"early stopping: trained for {report.epochs} epochs, scored as it was after {report.best_epoch}"
+    return f"{EARLY_STOPPING}trained for {report.epochs} epochs, scored as it was after {report.best_epoch}"
 
 
 def _healthy(report: Report, metric: str) -> bool:
