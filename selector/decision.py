@@ -11,7 +11,7 @@ from safetensors.numpy import load as load_arrays
 
 from selector.bootstrap import Predictions
 from selector.contenders import Compared, Contender, Finalist, within
-from selector.jobs import Logits
+from selector.jobs import EARLY_STOPPING, Logits
 from selector.limits import Limits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
@@ -186,7 +186,7 @@ def module_to_export(study: Study, files: Files, number: int | None) -> Chosen:
     }
     facts = {"trial": number, "training_seed": best.seed, "epochs": best.epochs, "scores": scores}
     if best.message:
-        facts["early_stopping"] = best.message
+        facts["early_stopping"] = best.message.removeprefix(EARLY_STOPPING)
     return Chosen(
         trial=number,
         baseline=None,

@@ -18,6 +18,9 @@ from trainers.task import Task
 Logits = NDArray[np.float32]
 """`[rows, classes]`, `[words, classes]` or `[rows, 1]`, by kind of task."""
 
+EARLY_STOPPING = "early stopping: "
+"""So begins the message of a trial that is scored as it was before its last epoch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:

@@ -16,6 +16,7 @@ from selector.allowance import Meter
 from selector.candidate_latency import time_entries
 from selector.halving import Standing, keep
 from selector.jobs import (
+    EARLY_STOPPING,
     BaselineResult,
     Baselines,
     Bench,
@@ -164,7 +165,7 @@ def _stopped(report: Report) -> str:
     """What early stopping did, for the message of a trial; empty when it did nothing."""
     if report.best_epoch is None:
         return ""
-    return f"early stopping: trained for {report.epochs} epochs, scored as it was after {report.best_epoch}"
+    return f"{EARLY_STOPPING}trained for {report.epochs} epochs, scored as it was after {report.best_epoch}"
 
 
 def _healthy(report: Report, metric: str) -> bool:

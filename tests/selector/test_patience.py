@@ -14,6 +14,7 @@ from tiny import sentences, task_of
 import trainers.train
 from selector.budget import Clock
 from selector.data import DataFiles, read
+from selector.decision import module_to_export
 from selector.finalists import choose_finalists
 from selector.jobs import Bench, Bracket, Entry, Outcome, Rung
 from selector.runners.local import LocalRunner
@@ -139,6 +140,9 @@ def test_a_study_with_patience_writes_down_what_stopped(tiny_folder: Path, tmp_p
         assert trial.reports[-1].metrics == pytest.approx(task.metrics(task.validation, logits))
         if trial.epochs < 6:
             assert trial.message.startswith(f"early stopping: trained for {trial.epochs} epochs, scored")
+    stopped = next(trial for trial in complete if trial.repeat_of is not None and trial.message)
+    facts = module_to_export(database.study(study_id), files, stopped.repeat_of).facts
+    assert facts["early_stopping"].startswith("trained for ")
     searched = [trial for trial in trials if trial.repeat_of is None]
     best = choose_finalists(searched, task.metric, 1)[0]
     top = max(t.reports[-1].metrics[task.metric] for t in searched if t.state is State.COMPLETE)
