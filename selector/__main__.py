@@ -34,6 +34,7 @@ from selector.options import (  # noqa: E402
     TextPair,
     Train,
     TrainRows,
+    Truncation,
     Validation,
 )
 from selector.study import DEFAULT_DATABASE  # noqa: E402
@@ -82,6 +83,7 @@ def search(
         Literal["auto", "fp32", "bf16", "8bit", "4bit"],
         typer.Option(help="How the frozen weights are held; 8bit and 4bit need peltier[quantised]."),
     ] = "auto",
+    truncation: Truncation = "head",
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
@@ -113,6 +115,7 @@ def search(
         train_rows=train_rows,
         seed=seed,
         dtype=dtype,
+        truncation=truncation,
         runner=runner,
     )
     checked = check_request(given, spec, force=force)

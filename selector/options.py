@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,6 +37,12 @@ Metric = Annotated[
 ]
 Backbone = Annotated[str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")]
 TrainRows = Annotated[int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)]
+Truncation = Annotated[
+    Literal["head", "head+tail"],
+    typer.Option(
+        help="What is kept of a text that is too long: its first tokens, or its first and its last ones."
+    ),
+]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
 Json = Annotated[

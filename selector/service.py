@@ -231,7 +231,7 @@ class Service:
         module = module_from_bytes(chosen.module)
         # The names that the user's files had; the kept copies are read under other ones.
         task = replace(task, name=study.task["name"], origin=study.task["origin"])
-        max_length = prepare(task, backbone).max_length
+        max_length = prepare(task, backbone, spec.truncation).max_length
         facts = {
             "study": study.name,
             **chosen.facts,
@@ -239,12 +239,14 @@ class Service:
         }
         logits, pruned = chosen.logits, None
         if prune_gates is not None:
-            pruned = prune(module, backbone, task, max_length, prune_gates)
+            pruned = prune(module, backbone, task, max_length, prune_gates, spec.truncation)
             module, logits = pruned.module, pruned.logits
             # The test split is not opened again for a module that was changed afterwards.
             scores = {"validation": dict(pruned.after), "test": None}
             facts = {**facts, "scores": scores, "pruned_gates": pruned.facts(prune_gates)}
-        difference = write_export(folder, module, backbone, task, max_length, logits, facts)
+        difference = write_export(
+            folder, module, backbone, task, max_length, logits, facts, truncation=spec.truncation
+        )
         export = Export(
             trial=chosen.trial,
             baseline=chosen.baseline,
@@ -258,7 +260,7 @@ class Service:
 
 
 def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
-    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype)
+    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype, truncation=spec.truncation)
 
 
 def _exported(dtype: str) -> str:
