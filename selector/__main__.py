@@ -161,7 +161,7 @@ def check(
     from selector.checking import check_data, description, findings_table, tally
     from selector.data import DataFiles, read
     from selector.study import DataFile, StudySpec
-    from trainers.backbone import load
+    from trainers.backbone import reader
 
     spec = StudySpec(
         train=DataFile(name=train.name),
@@ -175,8 +175,8 @@ def check(
         seed=seed,
     )
     given = DataFiles(train=train, validation=validation, test=test)
-    found = read(given, spec)  # a wrong file is told before a backbone is loaded
-    checked = check_data(found, train, load(spec.backbone, device="cpu"))
+    found = read(given, spec)  # a wrong file is told before a tokenizer is loaded
+    checked = check_data(found, train, reader(spec.backbone))
     severities = [finding.severity for finding in checked.findings]
     if as_json:
         print(json.dumps(checked.summary(), ensure_ascii=False))

@@ -48,7 +48,7 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
     space_for(spec)
     # Broken weights are found now, not by the first worker.
     backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
-    checked = check_data(task, given.train, backbone)
+    checked = check_data(task, given.train, backbone.reader)
     if not force:
         stop_on_errors(checked, given.train.name)
     return checked
