@@ -10,7 +10,7 @@ from dashboard.submission import methods_on
 from dashboard.words import method_name, metric_name, plain
 from selector.choices import KINDS, backbone_named, default_backbone, metrics_for
 from selector.errors import USER_ERRORS
-from selector.study import RUNNERS
+from selector.study import RUNNERS, TRUNCATIONS
 from selector.uploads import ENDINGS, MAX_UPLOAD_BYTES, Upload
 
 SPLITS = {
@@ -110,6 +110,13 @@ def ask_search() -> dict[str, Any]:
             RUNNERS,
             key="runner",
             help="ray: all devices; local: one process.",
+            persist_state="session",
+        )
+        asked["truncation"] = places[3].selectbox(
+            "Of long texts keep",
+            TRUNCATIONS,
+            key="truncation",
+            help="head: the first tokens that the backbone reads; head+tail: the first and the last ones.",
             persist_state="session",
         )
     return asked

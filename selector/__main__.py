@@ -35,6 +35,7 @@ from selector.options import (  # noqa: E402
     TextPair,
     Train,
     TrainRows,
+    Truncation,
     Validation,
 )
 from selector.study import DEFAULT_DATABASE  # noqa: E402
@@ -95,6 +96,7 @@ def search(
         Literal["auto", "fp32", "bf16", "8bit", "4bit"],
         typer.Option(help="How the frozen weights are held; 8bit and 4bit need peltier[quantised]."),
     ] = "auto",
+    truncation: Truncation = "head",
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
@@ -129,6 +131,7 @@ def search(
         folds=folds,
         seed=seed,
         dtype=dtype,
+        truncation=truncation,
         runner=runner,
     )
     checked = check_request(given, spec, force=force)
@@ -175,7 +178,7 @@ def check(
     from selector.checking import check_data, description, findings_table, tally
     from selector.data import DataFiles, read
     from selector.study import DataFile, StudySpec
-    from trainers.backbone import load
+    from trainers.backbone import reader
 
     spec = StudySpec(
         train=DataFile(name=train.name),
@@ -190,8 +193,8 @@ def check(
         seed=seed,
     )
     given = DataFiles(train=train, validation=validation, test=test)
-    found = read(given, spec)  # a wrong file is told before a backbone is loaded
-    checked = check_data(found, train, load(spec.backbone, device="cpu"))
+    found = read(given, spec)  # a wrong file is told before a tokenizer is loaded
+    checked = check_data(found, train, reader(spec.backbone))
     severities = [finding.severity for finding in checked.findings]
     if as_json:
         print(json.dumps(checked.summary(), ensure_ascii=False))

@@ -12,7 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from selector.study import RequestError
-from trainers.backbone import Backbone
+from trainers.backbone import Reader
 from trainers.checks import SEVERITIES, SPLITS, Finding, Lengths, examine, token_lengths
 from trainers.reading import columns_of, read_columns
 from trainers.source import open_source
@@ -46,9 +46,9 @@ class Checked:
         return found
 
 
-def check_data(task: Task, train: Path, backbone: Backbone) -> Checked:
+def check_data(task: Task, train: Path, reader: Reader) -> Checked:
     """Examine a task that was read from a training file."""
-    lengths = token_lengths(task, backbone.tokenizer, backbone.max_length)
+    lengths = token_lengths(task, reader.tokenizer, reader.max_length)
     return Checked(task, examine(task, lengths=lengths, table=other_columns(train, task)), lengths)
 
 

@@ -90,6 +90,11 @@ def read(given: DataFiles, spec: StudySpec) -> Task:
         folds=spec.folds,
         seed=spec.seed,
     )
+    if task.train.offsets is not None and spec.truncation != "head":
+        raise TaskError(
+            f"--truncation {spec.truncation} says how texts are cut, and a task of {task.kind} cuts none: "
+            f"long rows are read in parts; leave it out"
+        )
     if task.metric in LOWER_IS_BETTER:
         raise TaskError(
             f"of --metric {task.metric} less is better, and a search looks for the most; choose r2, which "

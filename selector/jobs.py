@@ -31,6 +31,7 @@ class Bench:
     backbone: str
     dtype: str = "auto"
     device: str = "auto"
+    truncation: str = "head"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,6 +43,12 @@ Folds = Annotated[
         help="Folds of the training rows, which score each other; 1: none; default: 5 where fewer than 400 "
         "rows are left for training and validation and no --validation is given.",
         min=1,
+    ),
+]
+Truncation = Annotated[
+    Literal["head", "head+tail"],
+    typer.Option(
+        help="What is kept of a text that is too long: its first tokens, or its first and its last ones."
     ),
 ]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]

@@ -54,7 +54,7 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
     fitting_of(spec, space_for(spec, task)[0], task.outputs)
     # Broken weights are found now, not by the first worker.
     backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
-    checked = check_data(task, given.train, backbone)
+    checked = check_data(task, given.train, backbone.reader)
     if not force:
         stop_on_errors(checked, given.train.name)
     return checked
@@ -249,7 +249,7 @@ class Service:
         module = module_from_bytes(chosen.module)
         # The names that the user's files had; the kept copies are read under other ones.
         task = replace(task, name=study.task["name"], origin=study.task["origin"])
-        max_length = prepare(task, backbone).max_length
+        max_length = prepare(task, backbone, spec.truncation).max_length
         facts = {
             "study": study.name,
             **chosen.facts,
@@ -257,12 +257,14 @@ class Service:
         }
         logits, pruned = chosen.logits, None
         if prune_gates is not None:
-            pruned = prune(module, backbone, task, max_length, prune_gates)
+            pruned = prune(module, backbone, task, max_length, prune_gates, spec.truncation)
             module, logits = pruned.module, pruned.logits
             # The test split is not opened again for a module that was changed afterwards.
             scores = {"validation": None, "test": None, pruned.split: dict(pruned.after)}
             facts = {**facts, "scores": scores, "pruned_gates": pruned.facts(prune_gates)}
-        difference = write_export(folder, module, backbone, task, max_length, logits, facts)
+        difference = write_export(
+            folder, module, backbone, task, max_length, logits, facts, truncation=spec.truncation
+        )
         export = Export(
             trial=chosen.trial,
             baseline=chosen.baseline,
@@ -276,7 +278,7 @@ class Service:
 
 
 def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
-    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype)
+    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype, truncation=spec.truncation)
 
 
 def _exported(dtype: str) -> str:

@@ -73,6 +73,8 @@ class StudySpec:
     seed: int = 0
     dtype: str = "auto"
     """How the frozen weights are held: auto, fp32, bf16, 8bit or 4bit."""
+    truncation: str = "head"
+    """What is kept of a text that is too long: head, or head+tail."""
     runner: str = "ray"
 
     def __post_init__(self) -> None:
@@ -101,6 +103,10 @@ class StudySpec:
         if self.early_exit not in EARLY_EXITS:
             raise RequestError(
                 f"early exit {self.early_exit!r} is unknown; possible: {', '.join(EARLY_EXITS)}"
+            )
+        if self.truncation not in TRUNCATIONS:
+            raise RequestError(
+                f"truncation {self.truncation!r} is unknown; possible: {', '.join(TRUNCATIONS)}"
             )
         if self.runner not in RUNNERS:
             raise RequestError(f"runner {self.runner!r} is unknown; runners: {', '.join(RUNNERS)}")
@@ -134,4 +140,5 @@ class StudySpec:
 DEFAULT_DATABASE = "sqlite:///peltier.db"
 LARGEST_SEED = 2**31 - 1
 RUNNERS = ("ray", "local")
+TRUNCATIONS = ("head", "head+tail")
 PRECISIONS = ("auto", "fp32", "bf16", "8bit", "4bit")

@@ -57,7 +57,7 @@ class Worker:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         self.backbone: Backbone = load_backbone(bench.backbone, dtype=bench.dtype, device=bench.device)
-        self.data: Data = prepare(bench.task, self.backbone)
+        self.data: Data = prepare(bench.task, self.backbone, bench.truncation)
 
     def perform(self, job: Job) -> Iterator[Result]:
         """The results of a job, each as soon as it is there."""

@@ -87,6 +87,11 @@ class Backbone:
         return {"position_ids": numbers + self.first_position}
 
     @property
+    def reader(self) -> Reader:
+        """What of it turns texts into tokens."""
+        return Reader(self.tokenizer, self.max_length)
+
+    @property
     def first_position(self) -> int:
         """The position of a text's first token."""
         return _first_position(self.model.config, self.family)
@@ -125,6 +130,32 @@ class Backbone:
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What of a backbone turns texts into tokens: enough to examine a dataset."""
+
+    tokenizer: Any
+    max_length: int
+    """As of a `Backbone`."""
+
+
+def reader(reference: str) -> Reader:
+    """The tokenizer of a backbone and its longest input, without its weights if its family is known.
+
+    Of an unknown family the weights say where positions start, so these are read.
+
+    Raises:
+        BackboneError: if it cannot be found, or its family is unknown and built like none of the known.
+    """
+    folder = locate(reference)
+    config = config_of(reference, folder)
+    if config.model_type not in FAMILIES:
+        return load(reference, device="cpu").reader
+    transformers_logging.set_verbosity_error()
+    tokenizer = tokenizer_of(folder, config)
+    return Reader(tokenizer, _max_length(config, FAMILIES[config.model_type], tokenizer))
 
 
 @dataclass(frozen=True)
@@ -188,7 +219,7 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
         model_type=config.model_type,
         family=family,
         hidden_size=_width(config),
-        max_length=min(_max_positions(config, family), int(tokenizer.model_max_length)),
+        max_length=_max_length(config, family, tokenizer),
         pad_token_id=_padding(config, tokenizer),
         dtype=number,
         precision=dtype if bits is not None else next(name for name, d in DTYPES.items() if d is number),
@@ -198,6 +229,10 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
 def _width(config: Any) -> int:
     """Width of the last hidden states; OPT may project them to the embeddings' width."""
     return int(getattr(config, "word_embed_proj_dim", None) or config.hidden_size)
+
+
+def _max_length(config: Any, family: Family, tokenizer: Any) -> int:
+    return min(_max_positions(config, family), int(tokenizer.model_max_length))
 
 
 def _max_positions(config: Any, family: Family) -> int:

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 
 from trainers.double_checks import contradictory, nearly_repeated, repeated_across, repeated_inside
-from trainers.findings import SEVERITIES, SPLITS, Check, Finding, Lengths, Rows, splits_of
+from trainers.findings import SEVERITIES, SPLITS, Check, Finding, Integers, Lengths, Rows, splits_of
 from trainers.label_checks import balance, few_rows, rare_classes, spelling
 from trainers.leakage import telling_columns, telling_words
+from trainers.raw_tokens import count_tokens
+from trainers.special_tokens import frame_of
 from trainers.task import Split, Task
 from trainers.text_checks import blank_texts, constant_columns, cut_texts
 
 __all__ = ["CHECKS", "SEVERITIES", "SPLITS", "Finding", "Lengths", "examine", "token_lengths"]
 
 MOST_MEASURED = 20_000
-CHUNK = 1000
-"""Rows that are tokenised together: their tokens are held as Python numbers."""
 
 CHECKS: tuple[Check, ...] = (
     few_rows,
@@ -61,19 +61,14 @@ def token_lengths(task: Task, tokenizer: Any, limit: int) -> Lengths:
     tokens, start = [], 0
     for split in splits:
         inside = rows[(rows >= start) & (rows < start + len(split))] - start
-        parts = (split.take(inside[i : i + CHUNK]) for i in range(0, len(inside), CHUNK))
-        tokens += [length for part in parts for length in lengths_of(part, tokenizer)]
+        tokens.append(lengths_of(split.take(inside), tokenizer))
         start += len(split)
-    return Lengths(rows=rows, tokens=np.array(tokens, dtype=np.int64), limit=limit)
+    return Lengths(rows=rows, tokens=np.concatenate(tokens), limit=limit)
 
 
-def lengths_of(split: Split, tokenizer: Any) -> list[int]:
-    encoded = tokenizer(
-        list(split.texts),
-        None if split.pairs is None else list(split.pairs),
-        is_split_into_words=not isinstance(split.texts[0], str),
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,  # it would warn of every text beyond its limit
-    )
-    return list(map(len, encoded["input_ids"]))
+def lengths_of(split: Split, tokenizer: Any) -> Integers:
+    """Tokens of each row, special ones included; words are joined with spaces, as they are read."""
+    columns = [split.texts if split.offsets is None else map(" ".join, split.texts)]
+    columns += [] if split.pairs is None else [split.pairs]
+    counts = [count_tokens(column, tokenizer) for column in columns]
+    return np.asarray(sum(counts)) + frame_of(tokenizer, len(columns)).count

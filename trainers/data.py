@@ -67,7 +67,10 @@ def _tokenised(task: Task, backbone: Backbone, truncation: str) -> Entry:
         rows = read_rows(task.train, tokenizer, backbone.max_length, truncation)
         length = choose_length(rows.lengths, backbone.max_length)
         train = rows.cut(length)
-    held_out = (tokenise(split, tokenizer, length, truncation) for split in (task.validation, task.test))
+    held_out = (
+        train if split is task.train else tokenise(split, tokenizer, length, truncation)
+        for split in (task.validation, task.test)
+    )
     return Entry((train, *held_out), length)
 
 

@@ -30,6 +30,7 @@ from trainers.stack import Candidate, State
 from trainers.task import Split, Task
 from trainers.tokenising import tokenise
 from trainers.train import Logits, logits_of
+from trainers.truncation import HEAD, STRATEGIES
 
 FORMAT_VERSION = 1
 MODULE = "module.safetensors"
@@ -97,6 +98,8 @@ def write_export(
     max_length: int,
     expected: Logits,
     facts: Mapping[str, Any],
+    *,
+    truncation: str = HEAD,
 ) -> float:
     """Write an export, reload it, compare it with the trained logits, and only then put it in its place.
 
@@ -115,7 +118,7 @@ def write_export(
         draft.mkdir()
         stored = module.to_bytes()
         (draft / MODULE).write_bytes(stored)
-        manifest = _manifest(module, stored, backbone, task, max_length)
+        manifest = _manifest(module, stored, backbone, task, max_length, truncation)
         (draft / MANIFEST).write_text(json.dumps(manifest))
         parity = _parity(load_export(draft, backbone), task, expected)
         text = json.dumps({**manifest, **facts, "parity": parity}, indent=2, ensure_ascii=False)
@@ -172,8 +175,9 @@ def _replace(draft: Path, folder: Path) -> None:
 
 
 def _manifest(
-    module: Module, stored: bytes, backbone: Backbone, task: Task, max_length: int
+    module: Module, stored: bytes, backbone: Backbone, task: Task, max_length: int, truncation: str
 ) -> dict[str, Any]:
+    words = task.train.offsets is not None
     return {
         "format": "peltier",
         "format_version": FORMAT_VERSION,
@@ -188,8 +192,9 @@ def _manifest(
             "weight_hash": backbone.weight_hash,
         },
         "task": task.summary(),
-        "pooling": "first token of each word" if task.train.offsets is not None else backbone.pooling,
+        "pooling": "first token of each word" if words else backbone.pooling,
         "max_length": max_length,
+        "truncation": None if words else truncation,  # long rows of words are read in parts
         "module_sha256": hashlib.sha256(stored).hexdigest(),
         "versions": {name: version(name) for name in ("peltier", "torch", "transformers")},
     }
@@ -217,7 +222,8 @@ class Exported:
 
     def logits(self, split: Split) -> Float[np.ndarray, "items classes"]:
         """Logits in fp32, of rows or words; the labels of the split are not read."""
-        tokens = tokenise(split, self.stack.backbone.tokenizer, self.manifest["max_length"])
+        length, truncation = self.manifest["max_length"], _truncation(self.manifest)
+        tokens = tokenise(split, self.stack.backbone.tokenizer, length, truncation)
         logits: Logits = logits_of(self.stack, tokens)[0]
         return logits
 
@@ -306,7 +312,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{str(path)!r} has format version {version_found}, this program reads up to "
             f"{FORMAT_VERSION}; upgrade peltier"
         )
+    if _truncation(found) not in STRATEGIES:
+        raise ExportError(
+            f"{str(path)!r} cuts long texts by {found['truncation']!r}, which this program does not know; "
+            f"upgrade peltier"
+        )
     missing = sorted(NEEDED - found.keys())
     if missing:
         raise ExportError(f"{str(path)!r} lacks {', '.join(missing)}; export the study again")
     return found
+
+
+def _truncation(manifest: Mapping[str, Any]) -> Any:
+    """How long texts are cut; exports from before there was a choice do not say it."""
+    return manifest.get("truncation") or HEAD

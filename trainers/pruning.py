@@ -17,6 +17,7 @@ from trainers.stack import Candidate
 from trainers.task import Task
 from trainers.tokenising import tokenise
 from trainers.train import Logits, logits_of
+from trainers.truncation import HEAD
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,14 @@ class Pruned:
         }
 
 
-def prune(module: Module, backbone: Backbone, task: Task, max_length: int, threshold: float) -> Pruned:
+def prune(
+    module: Module,
+    backbone: Backbone,
+    task: Task,
+    max_length: int,
+    threshold: float,
+    truncation: str = HEAD,
+) -> Pruned:
     """Drop every module whose gate stays below `threshold` for all validation rows.
 
     A shut prefix gate still dilutes the attention by its slots, so dropping that module
@@ -57,7 +65,7 @@ def prune(module: Module, backbone: Backbone, task: Task, max_length: int, thres
     if not 0 < threshold < 1:
         raise ExportError(f"--prune-gates is {threshold:g}; give a number between 0 and 1, such as 0.1")
     plain = backbone.in_fp32
-    validation = tokenise(task.validation, backbone.tokenizer, max_length)
+    validation = tokenise(task.validation, backbone.tokenizer, max_length, truncation)
     whole = build_stack(plain, [Candidate(module.config, module.seed)], task.outputs, [module.state])
     with whole.watching() as watch:
         before = logits_of(whole, validation)[0]

@@ -52,6 +52,13 @@ def read_texts(texts: Iterable[str], tokenizer: Any, begin: int, end: int) -> Ra
     return Raw(flat, offsets, np.array(lengths, dtype=np.int64))
 
 
+def count_tokens(texts: Iterable[str], tokenizer: Any) -> Counts:
+    """How many tokens each text has; of a text of more than a million characters, its first million."""
+    capped = (text[:MOST_CHARACTERS] for text in texts)
+    found = [len(row) for part in parts(capped) for row in _encoded(part, tokenizer)]
+    return np.array(found, dtype=np.int64)
+
+
 def _of_long(text: str, encode: Encode, begin: int, end: int) -> list[int]:
     """The tokens of a text of very many characters, or of its first and last ones where these are enough.
 

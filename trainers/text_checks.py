@@ -98,6 +98,6 @@ def cut_texts(rows: Rows) -> Iterator[Finding]:
             count=len(long),
             share=share,
             examples=tuple(f"{quoted(rows.texts[row])} ({count:,} tokens)" for row, count in examples),
-            advice="see that what decides stands at the beginning, shorten the texts, or choose a --backbone "
-            "that reads more",
+            advice="see that what decides stands at the beginning, keep the end too with "
+            "--truncation head+tail, shorten the texts, or choose a --backbone that reads more",
         )

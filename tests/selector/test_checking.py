@@ -98,3 +98,13 @@ def test_force_queues_it_with_its_findings_told_and_kept(shell: Shell) -> None:
     kept = open_database("sqlite:///peltier.db").find_study("useless-1").task["findings"]
     assert [finding["severity"] for finding in kept][:2] == ["error", "error"]
     assert len(kept) == len(said.err.splitlines())
+
+
+def test_check_reads_no_weights_and_a_search_finds_broken_ones(shell: Shell, tmp_path: Path) -> None:
+    weights = tmp_path / "bert" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    said = shell("check", "sound.csv", "--backbone", "bert")
+    assert said.status == 0, said.err
+    for command in ("search", "submit"):
+        said = shell(command, "sound.csv", "--backbone", "bert")
+        assert said.status == 2 and "weights that cannot be loaded" in said.err

@@ -16,6 +16,7 @@ from trainers import folds
 from trainers.backbone import Backbone
 from trainers.baselines import text_baselines
 from trainers.cross_validation import item_folds, out_of_fold
+from trainers.data import Data
 from trainers.export import ExportError, Module, load_export, write_export
 from trainers.fidelity import Fidelity, Gate
 from trainers.folds import FoldedTraining, begin, fold_data, pooled_gates, token_rows
@@ -25,7 +26,7 @@ from trainers.probe import linear_probe
 from trainers.splits import Split
 from trainers.stack import Candidate
 from trainers.task import Task
-from trainers.train import Data, Training, start
+from trainers.train import Training, start
 
 FOLDS = 3
 

@@ -12,6 +12,7 @@ from families_of_tokenizers import MAKERS, TEXTS, bert, gpt2, roberta, t5
 from transformers.utils import logging as transformers_logging
 
 from trainers.checkpoint import BackboneError
+from trainers.raw_tokens import count_tokens
 from trainers.special_tokens import frame_of
 from trainers.splits import Split
 from trainers.tokenising import read_rows, tokenise
@@ -160,6 +161,15 @@ def test_of_a_very_long_text_only_its_ends_reach_the_tokenizer() -> None:
         read.clear()
         tokenise(split_of(["x" * 10_000_000]), Counting(), 128, strategy)  # one word: a single token
         assert max(read) <= 1_000_000
+
+
+def test_tokens_are_counted_as_the_tokenizer_counts_and_of_endless_texts_the_first_million() -> None:
+    tokenizer = bert()
+    found = count_tokens([*texts(20, 0), "a " * 700_000], tokenizer)
+    assert found[:-1].tolist() == [
+        len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts(20, 0)
+    ]
+    assert found[-1] == 500_000
 
 
 def test_a_tokenizer_that_turns_pairs_round_is_refused() -> None:
