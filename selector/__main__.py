@@ -24,9 +24,13 @@ from rich.console import Console  # noqa: E402
 from selector.options import (  # noqa: E402
     Backbone,
     Database,
+    Fix,
     Json,
     Label,
+    Methods,
     Metric,
+    Range,
+    SpaceOption,
     StudyName,
     TaskKind,
     Test,
@@ -39,9 +43,13 @@ from selector.options import (  # noqa: E402
 from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from selector.checking import Checked
+    from selector.narrowing import SpaceFile
     from storage.records import Study
     from trainers.pruning import Pruned
+    from trainers.sites import Site
 
 app = typer.Typer(
     help="Find the right parameter-efficient fine-tuning method, with its numbers, for your data and budget.",
@@ -68,10 +76,14 @@ def search(
     task: TaskKind = None,
     metric: Metric = None,
     backbone: Backbone = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones."),
-    ] = None,
+    methods: Methods = None,
+    fix: Fix = None,
+    ranges: Range = None,
+    space_file: SpaceOption = None,
+    sampler: Annotated[
+        Literal["tpe", "random", "gp", "nsga2"],
+        typer.Option(help="What proposes configurations; see docs/search.md."),
+    ] = "tpe",
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
@@ -97,6 +109,7 @@ def search(
     from selector.study import DataFile, StudySpec
 
     given = DataFiles(train=train, validation=validation, test=test)
+    asked = _asked(methods, fix, ranges, space_file)
     spec = StudySpec(
         train=DataFile(name=train.name),
         text=text,
@@ -105,7 +118,9 @@ def search(
         task=task,
         metric=metric,
         backbone=_backbone(backbone),
-        methods=None if methods is None else tuple(part.strip() for part in methods.split(",")),
+        methods=asked.methods,
+        narrowing=asked.narrowing,
+        sampler=sampler,
         trials=trials,
         epochs=epochs,
         budget_seconds=None if budget is None else _seconds(budget),
@@ -184,6 +199,39 @@ def check(
         out.print(tally(severities))
     if "error" in severities:
         raise typer.Exit(1)
+
+
+@app.command()
+def space(
+    methods: Methods = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id: as far as it allows; default: whatever the methods allow."),
+    ] = None,
+    fix: Fix = None,
+    ranges: Range = None,
+    space_file: SpaceOption = None,
+    as_toml: Annotated[bool, typer.Option("--toml", help="Print a file that --space reads.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print what is searched: methods, their fields, values, defaults and conditions."""
+    from selector import space_text
+    from selector.narrowed import searched_space
+    from selector.study import RequestError
+
+    asked = _asked(methods, fix, ranges, space_file)
+    try:
+        found, reasons = searched_space(asked.methods, asked.narrowing, _sites(backbone))
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    for reason in reasons:
+        err.print(reason, soft_wrap=True)
+    if as_toml:
+        print(space_text.as_toml(found), end="")
+    elif as_json:
+        print(json.dumps(space_text.as_json(found), ensure_ascii=False))
+    else:
+        out.print(space_text.table(found))
 
 
 @app.command()
@@ -360,6 +408,27 @@ def _backbone(reference: str | None) -> str:
         )
     # Studies are run, and exports read, from other folders than this one, too.
     return str(Path(chosen).resolve()) if chosen != PACKAGED and Path(chosen).exists() else chosen
+
+
+def _asked(
+    methods: str | None, fix: list[str] | None, ranges: list[str] | None, file: Path | None
+) -> SpaceFile:
+    """What the options and the file of a search space say together."""
+    from selector.narrowing import SpaceFile, combined, read_options, read_space
+
+    written = SpaceFile() if file is None else read_space(file)
+    named = None if methods is None else tuple(part.strip() for part in methods.split(","))
+    options = read_options(fix or (), ranges or ())
+    return SpaceFile(named or written.methods, combined(written.narrowing, options))
+
+
+def _sites(backbone: str | None) -> Sequence[Site]:
+    """Where methods find a place on a backbone; nothing without one."""
+    if backbone is None:
+        return ()
+    from trainers.backbone import outline
+
+    return outline(_backbone(backbone)).sites
 
 
 def _seconds(text: str) -> float:

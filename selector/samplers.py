@@ -19,7 +19,8 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from selector.space import Space, defaults, parameters, suggest
+from selector.parameters import parameters, suggest
+from selector.space import Space, defaults
 from storage.records import State, Trial
 from trainers.method import MethodConfig
 
