@@ -11,7 +11,7 @@ from selector.budget import Clock, affordable_repeats
 from selector.finalists import choose_finalists
 from selector.halving import plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
-from selector.samplers import propose
+from selector.samplers import USUAL_OBJECTIVES, propose
 from selector.space import Space
 from selector.study import StudySpec
 from storage.database import Database
@@ -66,6 +66,7 @@ class Search:
         self._brackets = 1 + max((t.bracket for t in study.trials if t.bracket is not None), default=-1)
         self._running: list[Job] = []
         self._finals: list[Bracket] | None = None
+        self._used_up = False
 
     # ------------------------------------------------------------------------- giving out
 
@@ -75,8 +76,9 @@ class Search:
         if not self._baselines_started:
             self._baselines_started = True
             job = Baselines(seed=self._spec.seed)
-        elif self._to_propose() > 0 and self._clock.searching:
-            job = self._propose(slots)
+        elif configs := self._proposals(slots):
+            trials = [self._add(config, self._spec.seed) for config in configs]
+            job = self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
         elif self._running and self._finals is None:
             job = Wait()
         else:
@@ -100,13 +102,36 @@ class Search:
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
 
-    def _propose(self, slots: int) -> Bracket:
+    @property
+    def note(self) -> str:
+        """What is to be said of a search that ended before all trials were tried; usually nothing."""
+        tried = len(self._searched())
+        held = f"the space holds no more than the {tried} configurations that were tried"
+        return held if self._used_up else ""
+
+    def _proposals(self, slots: int) -> list[MethodConfig]:
+        """What to try next; nothing once the trials, the time or the space is used up."""
+        if self._to_propose() <= 0 or self._finals is not None or not self._clock.searching:
+            return []
         # Small enough that every place gets a bracket, large enough that cutting means something.
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
         count = min(self._spec.bracket_size, share, self._to_propose())
-        configs = propose(list(self._trials.values()), count, self._space, self._task.metric, self._spec.seed)
-        trials = [self._add(config, self._spec.seed) for config in configs]
-        return self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
+        # What was in training when a run ended is tried again only where nothing else is left.
+        configs = self._ask(list(self._trials.values()), count) or self._ask(self._searched(), count)
+        self._used_up = len(configs) < count
+        return configs
+
+    def _ask(self, trials: Sequence[Trial], count: int) -> list[MethodConfig]:
+        sampler = self._spec.sampler
+        return propose(
+            trials,
+            count,
+            self._space,
+            self._task.metric,
+            self._spec.seed,
+            sampler=sampler,
+            objectives=USUAL_OBJECTIVES.get(sampler, ("metric",)),
+        )
 
     def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
         cost = self._cost(config)
@@ -273,7 +298,8 @@ class Search:
     def _tell_progress(self) -> None:
         searched = self._searched()
         done = sum(t.state in (State.COMPLETE, State.PRUNED, State.FAIL) for t in searched)
-        text = f"searching: {done} of {self._spec.trials} configurations finished"
+        total = len(searched) if self._used_up else self._spec.trials
+        text = f"searching: {done} of {total} configurations finished"
         if self._finals is not None:
             repeats = [
                 t for t in self._trials.values() if t.repeat_of is not None and t.message != INTERRUPTED

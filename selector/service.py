@@ -158,7 +158,7 @@ class Service:
         self.database.set_recommendation(study_id, recommendation.to_json())
         self._tell(study_id, "exporting the recommended module", clock)
         self._export_recommended(study_id, task)
-        self.database.set_study_state(study_id, State.COMPLETE, message="", seconds=clock.seconds)
+        self.database.set_study_state(study_id, State.COMPLETE, message=search.note, seconds=clock.seconds)
         return self.database.study(study_id)
 
     def _tell(self, study_id: int, message: str, clock: Clock) -> None:
