@@ -24,10 +24,14 @@ from rich.console import Console  # noqa: E402
 from selector.options import (  # noqa: E402
     Backbone,
     Database,
+    Fix,
     Folds,
     Json,
     Label,
+    Methods,
     Metric,
+    Range,
+    SpaceOption,
     StudyName,
     TaskKind,
     Test,
@@ -41,10 +45,14 @@ from selector.options import (  # noqa: E402
 from selector.study import DEFAULT_DATABASE  # noqa: E402
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from selector.checking import Checked
     from selector.halving import EarlyExit
+    from selector.narrowing import SpaceFile
     from storage.records import Study
     from trainers.pruning import Pruned
+    from trainers.sites import Site
 
 app = typer.Typer(
     help="Find the right parameter-efficient fine-tuning method, with its numbers, for your data and budget.",
@@ -71,10 +79,14 @@ def search(
     task: TaskKind = None,
     metric: Metric = None,
     backbone: Backbone = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones."),
-    ] = None,
+    methods: Methods = None,
+    fix: Fix = None,
+    ranges: Range = None,
+    space_file: SpaceOption = None,
+    sampler: Annotated[
+        Literal["tpe", "random", "gp", "nsga2"],
+        typer.Option(help="What proposes configurations; see docs/search.md."),
+    ] = "tpe",
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
     patience: Annotated[
@@ -112,6 +124,7 @@ def search(
     from selector.study import DataFile, StudySpec
 
     given = DataFiles(train=train, validation=validation, test=test)
+    asked = _asked(methods, fix, ranges, space_file)
     spec = StudySpec(
         train=DataFile(name=train.name),
         text=text,
@@ -120,7 +133,9 @@ def search(
         task=task,
         metric=metric,
         backbone=_backbone(backbone),
-        methods=None if methods is None else tuple(part.strip() for part in methods.split(",")),
+        methods=asked.methods,
+        narrowing=asked.narrowing,
+        sampler=sampler,
         trials=trials,
         epochs=epochs,
         patience=patience,
@@ -205,6 +220,39 @@ def check(
         out.print(tally(severities))
     if "error" in severities:
         raise typer.Exit(1)
+
+
+@app.command()
+def space(
+    methods: Methods = None,
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id: as far as it allows; default: whatever the methods allow."),
+    ] = None,
+    fix: Fix = None,
+    ranges: Range = None,
+    space_file: SpaceOption = None,
+    as_toml: Annotated[bool, typer.Option("--toml", help="Print a file that --space reads.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Print what is searched: methods, their fields, values, defaults and conditions."""
+    from selector import space_text
+    from selector.narrowed import searched_space
+    from selector.study import RequestError
+
+    asked = _asked(methods, fix, ranges, space_file)
+    try:
+        found, reasons = searched_space(asked.methods, asked.narrowing, _sites(backbone))
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    for reason in reasons:
+        err.print(reason, soft_wrap=True)
+    if as_toml:
+        print(space_text.as_toml(found), end="")
+    elif as_json:
+        print(json.dumps(space_text.as_json(found), ensure_ascii=False))
+    else:
+        out.print(space_text.table(found))
 
 
 @app.command()
@@ -381,6 +429,27 @@ def _backbone(reference: str | None) -> str:
         )
     # Studies are run, and exports read, from other folders than this one, too.
     return str(Path(chosen).resolve()) if chosen != PACKAGED and Path(chosen).exists() else chosen
+
+
+def _asked(
+    methods: str | None, fix: list[str] | None, ranges: list[str] | None, file: Path | None
+) -> SpaceFile:
+    """What the options and the file of a search space say together."""
+    from selector.narrowing import SpaceFile, combined, read_options, read_space
+
+    written = SpaceFile() if file is None else read_space(file)
+    named = None if methods is None else tuple(part.strip() for part in methods.split(","))
+    options = read_options(fix or (), ranges or ())
+    return SpaceFile(named or written.methods, combined(written.narrowing, options))
+
+
+def _sites(backbone: str | None) -> Sequence[Site]:
+    """Where methods find a place on a backbone; nothing without one."""
+    if backbone is None:
+        return ()
+    from trainers.backbone import outline
+
+    return outline(_backbone(backbone)).sites
 
 
 def _seconds(text: str) -> float:

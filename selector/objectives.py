@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from selector.pareto import hypervolume, ranks
 from storage.records import State, Study, Trial
@@ -71,7 +71,7 @@ def values_of(trial: Trial, objectives: Sequence[str], metric: str) -> tuple[flo
     return tuple(score if name == METRIC else found[name] for name in objectives)
 
 
-def directions(objectives: Sequence[str]) -> list[str]:
+def directions(objectives: Sequence[str]) -> list[Literal["maximize", "minimize"]]:
     """`maximize` for the metric, `minimize` for all costs: Optuna's words."""
     return ["maximize" if name == METRIC else "minimize" for name in objectives]
 

@@ -35,6 +35,38 @@ Metric = Annotated[
         "pearson, spearman or r2; words: span_f1 or token_accuracy."
     ),
 ]
+Methods = Annotated[
+    str | None,
+    typer.Option(help="Methods to search, such as lora,adapter,peft:OFT; default: the usual ones."),
+]
+Fix = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fix",
+        help="Search one value of a field only: lora.rank=8, or rank=8 for every method that has it; "
+        "may be repeated.",
+        metavar="FIELD=VALUE",
+        show_default=False,
+    ),
+]
+Range = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        help="Search a part of a field only: lora.rank=4:16, or its values, lora.dropout=0.0,0.1; "
+        "may be repeated.",
+        metavar="FIELD=LOW:HIGH",
+        show_default=False,
+    ),
+]
+SpaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--space",
+        help="TOML file with what is searched, as `peltier space --toml` writes it; --methods, --fix and "
+        "--range count before it.",
+    ),
+]
 Backbone = Annotated[str | None, typer.Option(help="Folder or hub id; default: the packaged MiniLM.")]
 TrainRows = Annotated[int | None, typer.Option(help="Train on this many rows drawn from TRAIN.", min=1)]
 Folds = Annotated[

@@ -1,33 +1,43 @@
-"""What to try next: strong defaults first, then Optuna's TPE on what our trials have taught.
+"""What to try next: strong defaults first, then what a sampler makes of our trials.
 
-Our store is the only truth. At each round an Optuna study is rebuilt in memory
-from the trials, asked, and thrown away.
+Our store is the only truth. At each round a sampler is given the trials, asked, and thrown away.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 import numpy as np
-import optuna
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from numpy.random import default_rng
 
+from selector.finite import configurations, is_finite, is_used_up
 from selector.fitting import Fit, unlimited
-from selector.space import Space, defaults, parameters, suggest
+from selector.gaussian_process import gaussian_process
+from selector.genetic import genetic
+from selector.knowledge import Knowledge, Known, Sampler, diverged
+from selector.space import Space, defaults, key_of
+from selector.tpe import tpe
+from selector.uniform import draw, uniform
 from storage.records import State, Trial
 from trainers.method import MethodConfig
 
+SAMPLERS: Mapping[str, Sampler] = {
+    "tpe": tpe,
+    "random": uniform,
+    "gp": gaussian_process,
+    "nsga2": genetic,
+}
+USUAL_OBJECTIVES: Mapping[str, tuple[str, ...]] = {"nsga2": ("metric", "bytes")}
+"""What a sampler aims at in a search; those that are not here at the metric."""
 FAILURES = 3
 """So many failed trials of a method without one success, and it is not proposed again."""
 ATTEMPTS = 20
-"""Draws for one proposal before a configuration that was tried already is accepted."""
+"""Proposals that were tried already before random draws take a sampler's place, and so many of those."""
+
+
+Seen = set[tuple[object, ...]]
 
 
 def propose(
@@ -36,28 +46,35 @@ def propose(
     space: Space,
     metric: str,
     seed: int,
+    *,
     fit: Fit = unlimited,
+    sampler: str = "tpe",
+    objectives: Sequence[str] = ("metric",),
 ) -> list[MethodConfig]:
-    """`count` configurations to try next; the same trials and seed give the same ones.
+    """`count` configurations to try next, or fewer where the space holds no more that were not tried.
 
-    Finalists' repeats teach nothing. A trial that diverged counts as worse than all
-    that were cut; one that failed otherwise is only kept from being tried again. A default
+    The same trials and seed give the same ones. Finalists' repeats teach nothing. A trial
+    that diverged counts as bad; one that failed otherwise is only kept from being tried again. A default
     that `fit` changes is proposed as changed; other configurations are then drawn again.
 
     Raises:
-        ValueError: if every method keeps failing.
+        ValueError: if every method keeps failing, or for an unknown sampler or objective.
     """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler {sampler!r} is unknown; samplers: {', '.join(SAMPLERS)}")
     searched = [trial for trial in trials if trial.repeat_of is None]
-    working = _working(searched, space)
-    tried = {_key(trial.method, trial.config) for trial in searched}
-    first = list(dict.fromkeys(map(fit, defaults(working))))
-    fresh = [config for config in first if _key(config.name, config.values()) not in tried]
-    proposals = fresh[:count]
-    if len(proposals) < count:
-        known = _known(searched, working, metric)
-        entropy = [seed, len(trials)]
-        proposals += _sample(known, proposals, count - len(proposals), working, tried, entropy, fit)
-    return proposals
+    seen: Seen = {(trial.method, *sorted(trial.config.items())) for trial in searched}
+    working = _not_used_up(_working(searched, space), seen)
+    first = list(islice(_fresh(map(fit, defaults(working)), seen), count))
+    knowledge = Knowledge(
+        known=_known(searched, working),
+        beside=first,
+        space=working,
+        metric=metric,
+        objectives=objectives,
+        seed=int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0]),
+    )
+    return first + _sampled(SAMPLERS[sampler](knowledge), count - len(first), knowledge, seen, fit)
 
 
 def _working(trials: Sequence[Trial], space: Space) -> Space:
@@ -74,94 +91,40 @@ def _working(trials: Sequence[Trial], space: Space) -> Space:
     return space.only(working)
 
 
-def _key(method: str, values: Mapping[str, Any]) -> tuple[object, ...]:
-    return method, *sorted(values.items())
+def _not_used_up(space: Space, seen: Seen) -> Space:
+    return space.only(m.name for m in space.methods if not is_used_up(m, space, seen))
 
 
-# ------------------------------------------------------------------------------- Optuna's side
-
-
-def _known(trials: Sequence[Trial], space: Space, metric: str) -> list[FrozenTrial]:
+def _known(trials: Sequence[Trial], space: Space) -> tuple[Known, ...]:
     by_name = {method.name: method for method in space.methods}
-    known = []
-    for trial in trials:
-        if trial.method in by_name and (trial.state is not State.FAIL or _diverged(trial)):
-            config = by_name[trial.method].from_values(trial.config)
-            known.append(_frozen(trial, config, space, metric))
-    return known
+    known = [
+        Known(trial, by_name[trial.method].from_values(trial.config))
+        for trial in trials
+        if trial.method in by_name and (trial.state is not State.FAIL or diverged(trial))
+    ]
+    return tuple(one for one in known if space.contains(one.config))
 
 
-def _diverged(trial: Trial) -> bool:
-    # Optuna leaves failed trials out. Left out, divergence draws the search over the edge: on a
-    # curve that rises up to it, 20 of 20 proposals lay beyond, and 6 of 20 when it is counted as bad.
-    return bool(trial.reports) and not math.isfinite(trial.reports[-1].train_loss)
-
-
-def _frozen(trial: Trial, config: MethodConfig, space: Space, metric: str) -> FrozenTrial:
-    values, distributions = parameters(config, space)
-    curve = {report.epochs: report.metrics[metric] for report in trial.reports}
-    score = trial.reports[-1].metrics[metric] if trial.reports else math.nan
-    state, value = TrialState.RUNNING, None
-    if trial.state is State.COMPLETE and math.isfinite(score):
-        state, value = TrialState.COMPLETE, score
-    elif trial.state not in (State.RUNNING, State.WAITING):
-        # TPE ranks a cut trial without any value behind all others.
-        state, curve = TrialState.PRUNED, curve if math.isfinite(score) else {}
-    return create_trial(
-        state=state, value=value, params=values, distributions=distributions, intermediate_values=curve
-    )
-
-
-def _sample(
-    known: Sequence[FrozenTrial],
-    beside: Sequence[MethodConfig],
-    count: int,
-    space: Space,
-    tried: set[tuple[object, ...]],
-    entropy: Sequence[int],
-    fit: Fit,
+def _sampled(
+    candidates: Iterator[MethodConfig], count: int, knowledge: Knowledge, seen: Seen, fit: Fit
 ) -> list[MethodConfig]:
-    seen = tried | {_key(config.name, config.values()) for config in beside}
+    space, generator = knowledge.space, default_rng([knowledge.seed, 1])
     found: list[MethodConfig] = []
-    with _quiet():
-        study = optuna.create_study(direction="maximize", sampler=_tpe(entropy))
-        study.add_trials(known)
-        for config in beside:
-            values, distributions = parameters(config, space)
-            study.add_trial(
-                create_trial(state=TrialState.RUNNING, params=values, distributions=distributions)
-            )
-        for _ in range(count):
-            found.append(_ask(study, space, seen, fit))
-            seen.add(_key(found[-1].name, found[-1].values()))
+    while len(found) < count:
+        draws = (draw(space, generator) for _ in range(ATTEMPTS))
+        rest = (configurations(method, space) for method in space.methods if is_finite(method, space))
+        fitting = (config for config in islice(candidates, ATTEMPTS) if fit(config) == config)
+        attempts = chain(fitting, map(fit, draws), map(fit, chain.from_iterable(rest)))
+        config = next(_fresh(attempts, seen), None)
+        if config is None:
+            break
+        found.append(config)
     return found
 
 
-def _ask(study: optuna.Study, space: Space, seen: set[tuple[object, ...]], fit: Fit) -> MethodConfig:
-    for _ in range(ATTEMPTS):
-        trial = study.ask()
-        config = suggest(trial, space)
-        if _key(config.name, config.values()) not in seen and fit(config) == config:
-            break
-        study.tell(trial, state=TrialState.FAIL)
-    return fit(config)
-
-
-def _tpe(entropy: Sequence[int]) -> TPESampler:
-    # The space is a tree: `group` models each method's fields together, apart from the others'.
-    # A constant liar counts running trials as bad, so that one round's proposals differ.
-    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's log lines and its warning that `group` is experimental."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*group.*", category=ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+def _fresh(configs: Iterable[MethodConfig], seen: Seen) -> Iterator[MethodConfig]:
+    """Those that were not seen, each from then on seen."""
+    for config in configs:
+        if key_of(config) not in seen:
+            seen.add(key_of(config))
+            yield config

@@ -29,7 +29,7 @@ from selector.jobs import (
 )
 from selector.ledger import Ledger
 from selector.limits import Limits
-from selector.samplers import propose
+from selector.samplers import USUAL_OBJECTIVES, propose
 from selector.space import Space
 from selector.study import StudySpec
 from storage.database import Database
@@ -91,6 +91,7 @@ class Search:
         spent = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
         self._ledger = Ledger(clock, self._spec, self._trials, spent)
         self._finals: list[Bracket] | None = None
+        self._used_up = False
 
     # ------------------------------------------------------------------------- giving out
 
@@ -103,8 +104,10 @@ class Search:
             job = Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
         elif self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
             job = Wait()  # for the calibration: without a pace a budget cannot be kept
-        elif (count := self._next_bracket_size(slots)) > 0:
-            job = self._propose(count, slots)
+        elif configs := self._proposals(slots):
+            rungs = self._next_plan(slots).rungs
+            trials = [self._add(config, self._spec.seed) for config in configs]
+            job = self._bracket(trials, rungs=rungs, deadline=self._clock.search_deadline)
         elif self._running and self._finals is None:
             job = Wait()
         else:
@@ -128,6 +131,13 @@ class Search:
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
 
+    @property
+    def note(self) -> str:
+        """What is to be said of a search that ended before all trials were tried; usually nothing."""
+        tried = len(self._searched())
+        held = f"the space holds no more than the {tried} configurations that were tried"
+        return held if self._used_up else ""
+
     def _scoring_baselines(self) -> bool:
         return any(isinstance(job, Baselines) for job in self._running) and len(self._baselines) < BASELINES
 
@@ -150,12 +160,30 @@ class Search:
     def _brackets_running(self) -> list[Bracket]:
         return [job for job in self._running if isinstance(job, Bracket)]
 
-    def _propose(self, count: int, slots: int) -> Bracket:
-        trials = list(self._trials.values())
-        configs = propose(trials, count, self._space, self._task.metric, self._spec.seed, fit=self._fit)
-        rungs = self._next_plan(slots).rungs
-        trials = [self._add(config, self._spec.seed) for config in configs]
-        return self._bracket(trials, rungs=rungs, deadline=self._clock.search_deadline)
+    def _proposals(self, slots: int) -> list[MethodConfig]:
+        """What to try next; nothing once the trials, the time or the space is used up."""
+        count = self._next_bracket_size(slots)
+        if count == 0:
+            return []
+        # What was in training when a run ended is tried again only where nothing else is left.
+        configs = self._ask(list(self._trials.values()), count) or self._ask(self._searched(), count)
+        self._used_up = len(configs) < count
+        return configs
+
+    def _ask(self, trials: Sequence[Trial], count: int) -> list[MethodConfig]:
+        objectives = self._spec.objectives
+        if len(objectives) == 1:
+            objectives = USUAL_OBJECTIVES.get(self._spec.sampler, objectives)
+        return propose(
+            trials,
+            count,
+            self._space,
+            self._task.metric,
+            self._spec.seed,
+            fit=self._fit,
+            sampler=self._spec.sampler,
+            objectives=objectives,
+        )
 
     def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
         cost = self._cost(config)
@@ -353,7 +381,8 @@ class Search:
     def _tell_progress(self) -> None:
         searched = self._searched()
         done = sum(t.state in (State.COMPLETE, State.PRUNED, State.FAIL) for t in searched)
-        text = f"searching: {done} of {self._spec.trials} configurations finished"
+        total = len(searched) if self._used_up else self._spec.trials
+        text = f"searching: {done} of {total} configurations finished"
         if self._finals is not None:
             repeats = [
                 t for t in self._trials.values() if t.repeat_of is not None and t.message != INTERRUPTED

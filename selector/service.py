@@ -14,13 +14,15 @@ from selector.budget import Clock
 from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
+from selector.finite import fewer_than
 from selector.fitting import fitting_of
 from selector.jobs import Bench, Runner
+from selector.narrowed import searched_space
 from selector.objectives import front_of
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
-from selector.space import Space, choose_methods, space_of
+from selector.space import Space
 from selector.study import RequestError, StudySpec
 from storage.database import open_database
 from storage.files import Files, files_folder
@@ -61,19 +63,24 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
 
 
 def space_for(spec: StudySpec, task: Task | None = None) -> tuple[Space, list[str]]:
-    """What is searched on the backbone, for a task if it is known, and why other methods are left out.
+    """What is searched on the backbone, for a task if it is known, and what is to be said of it:
+
+    which methods are left out, and why.
 
     Raises:
-        RequestError: if a method is unknown, or none is left.
+        RequestError: if a method is unknown, none is left, or the narrowing is not possible.
     """
     sites = outline(spec.backbone, spec.dtype).sites
     try:
-        methods, reasons = choose_methods(spec.methods, sites)
+        space, reasons = searched_space(spec.methods, spec.narrowing, sites, task)
     except ValueError as error:
         raise RequestError(str(error)) from None
-    if not methods:
+    if not space.methods:
         raise RequestError(f"no method can run on backbone {spec.backbone!r}: {'; '.join(reasons)}")
-    return space_of(methods, sites, task), reasons
+    held = fewer_than(spec.trials, space)
+    if held is not None:
+        reasons.append(f"the space holds {held} configurations; the search ends with those")
+    return space, reasons
 
 
 class Service:
@@ -171,7 +178,7 @@ class Service:
         self.database.set_recommendation(study_id, recommendation)
         self._tell(study_id, "exporting the recommended module", clock)
         self._export_recommended(study_id, task)
-        self.database.set_study_state(study_id, State.COMPLETE, message="", seconds=clock.seconds)
+        self.database.set_study_state(study_id, State.COMPLETE, message=search.note, seconds=clock.seconds)
         return self.database.study(study_id)
 
     def _tell(self, study_id: int, message: str, clock: Clock) -> None:

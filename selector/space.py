@@ -1,4 +1,4 @@
-"""The search space: a method, then its fields; to and from Optuna's parameters."""
+"""The search space: a method, then its fields; which methods, and what is tried first."""
 
 from __future__ import annotations
 
@@ -8,24 +8,15 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import Trial
-
 from trainers.bridge import PREFIX
-from trainers.building import method_named
-from trainers.domains import Choice, Domain, Int
+from trainers.conditions import can_hold
+from trainers.domains import Choice, Domain
 from trainers.imbalance import choices_for
 from trainers.method import METHODS, MethodConfig, conditions_of, domains
+from trainers.naming import method_named
 from trainers.sites import Site
 from trainers.task import Task
 
-METHOD = "method"
-"""Name of the parameter that all others depend on."""
 FIRST = ("lora", "adapter", "bitfit", "unipelt", "prefix")
 """A short search tries these before all others."""
 
@@ -44,9 +35,14 @@ class Space:
         return Space(tuple(method for method in self.methods if method.name in kept), self.domains)
 
     def contains(self, config: MethodConfig) -> bool:
-        """Whether every field that counts lies inside its domain."""
+        """Whether every field that counts has a value that is searched."""
         known = self.domains[config.name]
-        return all(known[name].contains(value) for name, value in config.values().items())
+        return all(_searches(known[name], value) for name, value in config.values().items())
+
+
+def _searches(domain: Domain, value: Any) -> bool:
+    """Whether a value is among those of a domain that are tried, not only allowed."""
+    return Choice(*domain.options).contains(value) if isinstance(domain, Choice) else domain.contains(value)
 
 
 def space_of(
@@ -65,6 +61,8 @@ def choose_methods(
 ) -> tuple[list[type[MethodConfig]], list[str]]:
     """The methods to search (None: the usual ones) on a backbone, and why others are left out.
 
+    Without sites, that is without a backbone, none is left out.
+
     Raises:
         ValueError: for no name, an unknown one, or a method that is not searched.
     """
@@ -74,7 +72,7 @@ def choose_methods(
     reasons = []
     named = [METHODS[name] for name in usual] if names is None else _checked(names, searched)
     for method in dict.fromkeys(named):
-        missing = method.missing(sites)
+        missing = method.missing(sites) if sites else ""
         if missing:
             reasons.append(f"{method.name} is left out: the backbone does not offer {missing}")
         else:
@@ -99,78 +97,49 @@ def _checked(names: Sequence[str], searched: Sequence[str]) -> list[type[MethodC
 
 
 def defaults(space: Space) -> list[MethodConfig]:
-    """The strong defaults of a first round: the first of each method, then the second of each, ..."""
+    """The strong defaults of a first round: the first of each method, then the second of each, ...
+
+    A default outside the space is moved into it; of those that are then equal one is left.
+    """
     rounds = zip_longest(*(_defaults(method, space) for method in space.methods))
     return [config for configs in rounds for config in configs if config is not None]
 
 
 def _defaults(method: type[MethodConfig], space: Space) -> list[MethodConfig]:
-    """A method's strong defaults inside the space; where it has none, its default moved into the space."""
-    inside = [config for config in method.strong_defaults() if space.contains(config)]
-    return inside or [method.from_values({**_start(method), **_moved(method, space.domains[method.name])})]
+    inside = [one for one in method.strong_defaults() if space.contains(one)]
+    others = [one for one in method.strong_defaults() if not space.contains(one)]
+    shifted = [method.from_values(moved(one, space.domains[method.name])) for one in others]
+    # Those that fit come first: one that was moved may have lost what made it strong.
+    return list({key_of(config): config for config in reversed([*inside, *shifted])}.values())[::-1]
 
 
-def _start(method: type[MethodConfig]) -> dict[str, Any]:
-    return {field.name: field.default for field in dataclasses.fields(method)}
+def start_of(method: type[MethodConfig], space: Space) -> dict[str, Any]:
+    """The values of all fields from which a search of the space starts: the default's, moved into it."""
+    return moved(method(), space.domains[method.name])
 
 
-def _moved(method: type[MethodConfig], allowed: Mapping[str, Domain]) -> dict[str, Any]:
+def moved(config: MethodConfig, allowed: Mapping[str, Domain]) -> dict[str, Any]:
+    """The values of all fields, those outside what is allowed replaced by the nearest inside."""
     return {
-        name: value if allowed[name].contains(value) else _nearest(allowed[name], value)
-        for name, value in _start(method).items()
+        name: value if _searches(allowed[name], value) else _nearest(allowed[name], value)
+        for name, value in dataclasses.asdict(config).items()
     }
 
 
 def _nearest(domain: Domain, value: Any) -> Any:
-    if isinstance(domain, Choice):
+    if not isinstance(domain, Choice):
+        return min(max(value, domain.low), domain.high)
+    if isinstance(value, bool | str):
         return domain.options[0]
-    return min(max(value, domain.low), domain.high)
+    return min(domain.options, key=lambda option: abs(float(option) - value))
 
 
-def suggest(trial: Trial, space: Space) -> MethodConfig:
-    """Ask for a method and then for those of its fields that count, as `lora.rank`.
-
-    A field's condition sees what was asked before it and the defaults of the rest.
-    """
-    by_name = {method.name: method for method in space.methods}
-    method = by_name[trial.suggest_categorical(METHOD, list(by_name))]
-    values = _start(method)
-    conditions = conditions_of(method)
-    for name, domain in space.domains[method.name].items():
-        if name not in conditions or conditions[name].holds(values):
-            values[name] = _ask(trial, f"{method.name}.{name}", domain)
-    return method.from_values(values)
+def key_of(config: MethodConfig) -> tuple[object, ...]:
+    """Equal for configurations that differ in nothing that counts."""
+    return config.name, *sorted(config.values().items())
 
 
-def parameters(config: MethodConfig, space: Space) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """What Optuna would have recorded, had it suggested the configuration in this space."""
-    values: dict[str, Any] = {METHOD: config.name}
-    found: dict[str, BaseDistribution] = {
-        METHOD: CategoricalDistribution([method.name for method in space.methods])
-    }
-    known = space.domains[config.name]
-    for name, value in config.values().items():
-        if not _is_fixed(known[name]):
-            values[f"{config.name}.{name}"] = value
-            found[f"{config.name}.{name}"] = _distribution(known[name])
-    return values, found
-
-
-def _is_fixed(domain: Domain) -> bool:
-    return isinstance(domain, Choice) and len(domain.options) == 1
-
-
-def _ask(trial: Trial, name: str, domain: Domain) -> Any:
-    if isinstance(domain, Choice):
-        return domain.options[0] if _is_fixed(domain) else trial.suggest_categorical(name, domain.options)
-    if isinstance(domain, Int):
-        return trial.suggest_int(name, domain.low, domain.high, log=domain.log)
-    return trial.suggest_float(name, domain.low, domain.high, log=domain.log)
-
-
-def _distribution(domain: Domain) -> BaseDistribution:
-    if isinstance(domain, Choice):
-        return CategoricalDistribution(domain.options)
-    if isinstance(domain, Int):
-        return IntDistribution(domain.low, domain.high, log=domain.log)
-    return FloatDistribution(domain.low, domain.high, log=domain.log)
+def countable(method: type[MethodConfig], allowed: Mapping[str, Domain]) -> list[str]:
+    """The fields that can count while the others are inside what is allowed."""
+    start, conditions = moved(method(), allowed), conditions_of(method)
+    return [n for n in allowed if n not in conditions or can_hold(conditions[n], start, allowed)]

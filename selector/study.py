@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from selector.halving import EARLY_EXITS, EarlyExit
@@ -41,7 +41,11 @@ class StudySpec:
     metric: str | None = None
     backbone: str
     methods: tuple[str, ...] | None = None
-    """Names of the methods to search; None: all."""
+    """Names of the methods to search; None: the usual ones."""
+    narrowing: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is left of the space: method or `all` -> field -> a value, a list of values, or
+    `{"low": ..., "high": ...}`; see selector/narrowing.py."""
+    sampler: str = "tpe"
     trials: int = 16
     """Configurations to try; the repeats of finalists come on top."""
     epochs: int = 10
@@ -108,6 +112,12 @@ class StudySpec:
             raise RequestError(
                 f"truncation {self.truncation!r} is unknown; possible: {', '.join(TRUNCATIONS)}"
             )
+        if not all(isinstance(fields, Mapping) for fields in self.narrowing.values()):
+            raise RequestError(
+                "a narrowing needs a table of fields for each method, such as {'lora': {'rank': 8}}"
+            )
+        if self.sampler not in SAMPLERS:
+            raise RequestError(f"sampler {self.sampler!r} is unknown; samplers: {', '.join(SAMPLERS)}")
         if self.runner not in RUNNERS:
             raise RequestError(f"runner {self.runner!r} is unknown; runners: {', '.join(RUNNERS)}")
 
@@ -139,6 +149,7 @@ class StudySpec:
 
 DEFAULT_DATABASE = "sqlite:///peltier.db"
 LARGEST_SEED = 2**31 - 1
+SAMPLERS = ("tpe", "random", "gp", "nsga2")
 RUNNERS = ("ray", "local")
 TRUNCATIONS = ("head", "head+tail")
 PRECISIONS = ("auto", "fp32", "bf16", "8bit", "4bit")

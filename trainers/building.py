@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-import trainers.methods  # noqa: F401  (registers the methods)
 from trainers.backbone import Backbone, load, outline
 from trainers.batches import Batch
-from trainers.bridge import PREFIX, BridgedConfig, bridged
+from trainers.bridge import BridgedConfig
 from trainers.cost import BYTES_PER_NUMBER, Cost, cost_of
 from trainers.gates import GateWatch
-from trainers.method import METHODS, MethodConfig
+from trainers.method import MethodConfig
+from trainers.naming import method_named as method_named
 from trainers.stack import Candidate, Stack, State
 
 
@@ -51,25 +50,6 @@ class OwnRules(Protocol):
 
     def after_step(self, gradient: Tensor, step: int, steps: int) -> None:
         """`gradient` is that of step `step` of `steps`, before clipping."""
-
-
-def method_named(name: str) -> type[MethodConfig]:
-    """The configuration class of a method, ours or peft's.
-
-    Raises:
-        ValueError: for an unknown one, or one of peft's where peft is not installed.
-    """
-    if name in METHODS:
-        return METHODS[name]
-    if not name.lower().startswith(PREFIX):
-        raise ValueError(f"method {name!r} is unknown; methods: {', '.join(METHODS)}")
-    found = bridged(PREFIX + name[len(PREFIX) :])
-    if find_spec("peft") is None:
-        raise ValueError(
-            f"method {found.name} is run by peft, which is not installed; "
-            f"install it with: pip install 'peltier[peft]'"
-        )
-    return found
 
 
 def build_stack(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from commands import ROWS, Shell, write_rows
 
-from selector.space import choose_methods, parameters, space_of
+from selector.parameters import parameters
+from selector.space import choose_methods, space_of
 from storage.database import open_database
 from storage.records import State
 from trainers.backbone import outline

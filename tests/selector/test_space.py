@@ -14,7 +14,8 @@ from optuna.trial import FixedTrial, TrialState, create_trial
 from tiny import SIZES, sentences, task_of, task_of_kind
 from transformers import AutoConfig, AutoModel
 
-from selector.space import FIRST, METHOD, Space, choose_methods, defaults, parameters, space_of, suggest
+from selector.parameters import METHOD, parameters, suggest
+from selector.space import FIRST, Space, choose_methods, defaults, space_of
 from trainers.domains import Choice, Int
 from trainers.families import FAMILIES
 from trainers.method import METHODS
