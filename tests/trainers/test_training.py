@@ -88,12 +88,25 @@ def test_each_epoch_shows_every_row_once_in_another_order() -> None:
     assert np.concatenate(first).tolist() == np.concatenate(training_order(lengths, 16, 0)).tolist()
 
 
-def test_length_buckets_keep_padding_under_fifteen_percent() -> None:
-    # Lengths as in SST-2's training phrases: many short ones and a long tail.
-    lengths = 3 + np.random.default_rng(0).geometric(0.1, 6000).clip(max=60)
-    order = training_order(lengths, 16, 0)
-    padded = sum(int(lengths[rows].max()) * len(rows) for rows in order)
-    assert 1 - lengths.sum() / padded < 0.15
+@pytest.mark.parametrize("rows", [200, 6000])
+@pytest.mark.parametrize("shape", ["phrases", "reviews"])
+def test_length_buckets_keep_padding_under_fifteen_percent(shape: str, rows: int) -> None:
+    chance = np.random.default_rng(0)
+    if shape == "phrases":  # as in SST-2: half of them up to 10 tokens, and a tail
+        lengths = 3 + chance.geometric(0.1, rows).clip(max=45)
+    else:  # a few hundred tokens, some cut at 512
+        lengths = chance.lognormal(5.2, 0.7, rows).astype(np.int64).clip(8, 512)
+    padded = {
+        name: sum(int(lengths[batch].max()) * len(batch) for batch in order)
+        for name, order in {
+            "training": training_order(lengths, 16, 0),
+            "evaluation": evaluation_order(lengths, 64) if rows > 1000 else [],
+            "unsorted": np.array_split(chance.permutation(rows), rows // 16),
+        }.items()
+    }
+    shares = {name: 1 - lengths.sum() / size for name, size in padded.items() if size}
+    assert shares.pop("unsorted") > 0.4  # what there is to save
+    assert max(shares.values()) < 0.15
 
 
 def test_batches_hold_the_tokens_of_their_rows(backbone: Backbone) -> None:
