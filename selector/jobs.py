@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -100,6 +100,8 @@ class BaselineResult:
     stored_bytes: int
     seconds: float
     module: bytes | None = None
+    features: Mapping[str, float] = field(default_factory=dict)
+    """Meta-features of the task that came to light on the way."""
 
 
 Job = Bracket | Baselines

@@ -35,9 +35,11 @@ def propose(
     space: Space,
     metric: str,
     seed: int,
+    suggested: Sequence[MethodConfig] = (),
 ) -> list[MethodConfig]:
     """`count` configurations to try next; the same trials and seed give the same ones.
 
+    Strong defaults go first, then what the memory suggests, then the sampler's.
     Finalists' repeats teach nothing. A trial that diverged counts as worse than all
     that were cut; one that failed otherwise is only kept from being tried again.
 
@@ -47,7 +49,9 @@ def propose(
     searched = [trial for trial in trials if trial.repeat_of is None]
     working = _working(searched, space)
     tried = {_key(trial.method, trial.config) for trial in searched}
-    fresh = [config for config in defaults(working) if _key(config.name, config.values()) not in tried]
+    left = {method.name for method in working.methods}
+    first = defaults(working) + [config for config in suggested if config.name in left]
+    fresh = [config for config in first if _key(config.name, config.values()) not in tried]
     proposals = fresh[:count]
     if len(proposals) < count:
         known = _known(searched, working, metric)

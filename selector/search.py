@@ -11,6 +11,8 @@ from selector.budget import Clock, affordable_repeats
 from selector.finalists import choose_finalists
 from selector.halving import plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
+from selector.meta_features import of_baselines
+from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
 from selector.samplers import propose
 from selector.space import Space
 from selector.study import StudySpec
@@ -104,11 +106,32 @@ class Search:
         # Small enough that every place gets a bracket, large enough that cutting means something.
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
         count = min(self._spec.bracket_size, share, self._to_propose())
-        configs = propose(list(self._trials.values()), count, self._space, self._task.metric, self._spec.seed)
-        trials = [self._add(config, self._spec.seed) for config in configs]
+        suggested = self._suggested()
+        configs = propose(
+            list(self._trials.values()),
+            count,
+            self._space,
+            self._task.metric,
+            self._spec.seed,
+            [suggestion.config for suggestion in suggested],
+        )
+        trials = [
+            self._add(config, self._spec.seed, origin=origin_of(config, self._space, suggested))
+            for config in configs
+        ]
         return self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
 
-    def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
+    def _suggested(self) -> list[Suggestion]:
+        """What the memory may add: nothing once its places are taken."""
+        places = open_places(self._searched(), self._spec.trials) if self._spec.memory else 0
+        if not places:
+            return []
+        study = self._database.study(self._id)
+        return suggest(study, similar_studies(self._database, study), self._space, places)
+
+    def _add(
+        self, config: MethodConfig, seed: int, repeat_of: int | None = None, origin: str | None = None
+    ) -> Trial:
         cost = self._cost(config)
         trial = Trial(
             number=len(self._trials),
@@ -117,6 +140,7 @@ class Search:
             seed=seed,
             state=State.WAITING,
             repeat_of=repeat_of,
+            origin=origin,
             trainable_parameters=None if cost is None else cost.trainable_parameters,
             stored_bytes=None if cost is None else cost.stored_bytes,
         )
@@ -214,6 +238,11 @@ class Search:
             ),
         )
         self._baselines.add(result.name)
+        if result.features:
+            known = self._database.study(self._id).baselines
+            self._database.add_meta_features(
+                self._id, {**result.features, **of_baselines(known, task.metric)}
+            )
 
     def _record_rung(self, rung: Rung) -> None:
         trials = [self._after(rung.rung, outcome) for outcome in rung.outcomes]

@@ -15,6 +15,7 @@ from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
 from selector.jobs import Bench, Runner
+from selector.meta_features import of_task
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
@@ -100,7 +101,13 @@ class Service:
         """
         chosen = self._free_name(given.train.stem) if name is None else self._checked_name(name)
         spec = keep(self.files, given, spec)
-        return self.database.create_study(chosen, spec.to_json(), checked.summary(), worker)
+        sketch = outline(spec.backbone, spec.dtype)
+        task = {
+            **checked.summary(),
+            "meta_features": of_task(checked.task, checked.lengths.tokens),
+            "backbone": {"model_type": sketch.model_type, "hidden_size": sketch.hidden_size},
+        }
+        return self.database.create_study(chosen, spec.to_json(), task, worker)
 
     def _checked_name(self, name: str) -> str:
         if not NAME.fullmatch(name):

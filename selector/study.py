@@ -55,6 +55,8 @@ class StudySpec:
     dtype: str = "auto"
     """How the frozen weights are held: auto, fp32, bf16, 8bit or 4bit."""
     runner: str = "ray"
+    memory: bool = True
+    """Whether finished studies, or the shipped portfolio, may suggest configurations."""
 
     def __post_init__(self) -> None:
         for name, low in {"trials": 1, "epochs": 1, "seeds": 1, "finalists": 1, "bracket_size": 1}.items():

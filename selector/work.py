@@ -197,6 +197,7 @@ def _score_baselines(
         stored_bytes=cost.stored_bytes,
         seconds=probe.seconds,
         module=Module(config, job.seed, probe.state).to_bytes(),
+        features={"separation": round(probe.separation, 4)},
     )
 
 

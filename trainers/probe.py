@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from trainers.backbone import Backbone
 from trainers.baseline_scores import merit
@@ -29,6 +32,8 @@ class Probe:
     strength: float
     validation_logits: Logits
     test_logits: Logits
+    separation: float
+    """How far the features tell the labels apart before anything is trained; see `separation`."""
     seconds: float
 
 
@@ -56,8 +61,34 @@ def linear_probe(backbone: Backbone, data: Data) -> Probe:
         strength=strength,
         validation_logits=_logits(chosen, validation),
         test_logits=_logits(chosen, test),
+        separation=separation(scaled, seen.labels),
         seconds=time.perf_counter() - start,
     )
+
+
+def separation(values: Features, labels: NDArray[Any]) -> float:
+    """The correlation ratio of the features and the classes, adjusted for chance, in [0, 1].
+
+    The square root of epsilon squared (Kelley 1935), 1 - (1 - between / all) (n - 1) / (n - C): the share of
+    the features' variance that lies between classes, less what it is on average where classes mean nothing.
+    Of several labels in a row each makes two classes, and the shares are averaged; numbers are parted at
+    their median.
+    """
+    if labels.dtype.kind == "f" and labels.ndim == 1:
+        labels = (labels > np.median(labels)).astype(np.int64)
+    centred = values - values.mean(0)
+    partings = labels.astype(np.int64).T if labels.ndim == 2 else labels[None]
+    return math.sqrt(max(0.0, float(np.mean([_explained(centred, parting) for parting in partings]))))
+
+
+def _explained(centred: Features, classes: NDArray[np.int64]) -> float:
+    counts, rows = np.bincount(classes), len(classes)
+    sums = np.zeros((len(counts), centred.shape[1]))
+    np.add.at(sums, classes, centred)
+    between = float(((sums**2).sum(1) / np.maximum(counts, 1)).sum())
+    total = float((centred.astype(np.float64) ** 2).sum())
+    free = rows - int((counts > 0).sum())
+    return 1 - (1 - between / total) * (rows - 1) / free if total and free else 0.0
 
 
 def some_rows(tokens: Tokens) -> Tokens:
