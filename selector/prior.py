@@ -25,7 +25,7 @@ ONE_IN = 4
 NEIGHBOURS = 5
 """So many finished studies are asked, those of the most similar tasks."""
 REPEATED = 0.5
-"""A suggestion is worth this share of itself for each earlier one of the same method."""
+"""The second suggestion of a method counts this share of its expected rank, the third this share of that."""
 
 DEFAULT, SAMPLER, PORTFOLIO, MEMORY = "default", "sampler", "portfolio", "memory: "
 """Origins of trials; after `MEMORY` stands the name of a study."""
@@ -53,13 +53,18 @@ def origin_of(config: MethodConfig, space: Space, suggested: Iterable[Suggestion
 
 
 def similar_studies(database: Database, study: Study) -> list[Study]:
-    """The finished studies of the most similar tasks, the most similar first, with their trials.
+    """The finished studies of the most similar tasks, the most similar first, with their trials."""
+    others = [one for one in database.studies() if one.state is State.COMPLETE and one.id != study.id]
+    return [database.study(other.id) for other in nearest(study, others)]
+
+
+def nearest(study: Study, others: Iterable[Study]) -> list[Study]:
+    """At most `NEIGHBOURS` of other studies, the most similar first.
 
     A task of the same kind (with or without a second text) is always more similar than one of another.
     """
-    others = [one for one in database.studies() if one.state is State.COMPLETE and one.id != study.id]
-    others.sort(key=lambda other: (not same_kind(study, other), -closeness(study, other)))
-    return [database.study(other.id) for other in others[:NEIGHBOURS]]
+    ordered = sorted(others, key=lambda other: (not same_kind(study, other), -closeness(study, other)))
+    return ordered[:NEIGHBOURS]
 
 
 def same_kind(one: Study, other: Study) -> bool:
