@@ -61,7 +61,7 @@ def leaderboard_table(study: Study, rows: int | None = None) -> Table:
     for name in ("trial", "method", "state", "epochs", f"validation {metric}", "parameters"):
         table.add_column(name, no_wrap=True)
     table.add_column("configuration", ratio=1)
-    table.add_column("origin", overflow="fold", max_width=24)
+    table.add_column("origin", overflow="fold", width=10)
     for row in leaderboard(study)[:rows]:
         table.add_row(*_cells(row))
     return table

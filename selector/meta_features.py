@@ -19,9 +19,22 @@ from trainers.task import Task
 Features = Mapping[str, float]
 
 SPREAD = {
-    "rows": 0.5,
+    "rows": 0.41,
+    "classes": 0.51,
+    "mean_tokens": 0.25,
+    "median_tokens": 0.038,
+    "long_tokens": 0.073,
+    "label_entropy": 0.21,
+    "imbalance": 0.63,
+    "words": 0.31,
+    "probe": 0.38,
+    "separation": 0.23,
 }
-"""Feature -> its standard deviation over datasets: the unit in which distances are measured."""
+"""Feature -> its standard deviation over datasets: the unit in which distances are measured.
+
+Over 17 public datasets of all kinds with 100, 300 and 1,000 training rows each, on the packaged MiniLM
+(benchmarks/meta_features.py); that of the rows follows from these three numbers.
+"""
 STRANGERS = math.sqrt(2)
 """Distance of two tasks of which nothing comparable is known: the root mean square for any two at random."""
 ONE_ANSWER = ("majority", "mean")
