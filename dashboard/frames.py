@@ -32,6 +32,7 @@ def board(study: Study) -> pd.DataFrame:
             "score": finite(baseline.validation.get(metric)),
             "parameters": baseline.trainable_parameters,
             "seconds": baseline.seconds,
+            "origin": None,
         }
         for baseline in study.baselines
     ]
@@ -46,6 +47,7 @@ def board(study: Study) -> pd.DataFrame:
             "score": finite(row.validation),
             "parameters": row.trainable_parameters,
             "seconds": row.seconds,
+            "origin": row.origin or None,
         }
         for row in leaderboard(study)
     ]
@@ -59,6 +61,7 @@ def board(study: Study) -> pd.DataFrame:
         "score",
         "parameters",
         "seconds",
+        "origin",
     ]
     return pd.DataFrame(rows, columns=columns).astype(
         {"trial": "Int64", "epochs": "Int64", "parameters": "Int64", "score": "float64", "seconds": "float64"}

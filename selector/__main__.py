@@ -114,6 +114,9 @@ def search(
     ] = "ray",
     database: Database = DATABASE,
     name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
+    no_memory: Annotated[
+        bool, typer.Option("--no-memory", help="Take over nothing from finished studies or the portfolio.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Run even where the checks find an error in the data.")
     ] = False,
@@ -148,6 +151,7 @@ def search(
         dtype=dtype,
         truncation=truncation,
         runner=runner,
+        memory=not no_memory,
     )
     checked = check_request(given, spec, force=force)
     for reason in space_for(spec)[1]:

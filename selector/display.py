@@ -61,6 +61,7 @@ def leaderboard_table(study: Study, rows: int | None = None) -> Table:
     for name in ("trial", "method", "state", "epochs", f"validation {metric}", "parameters"):
         table.add_column(name, no_wrap=True)
     table.add_column("configuration", ratio=1)
+    table.add_column("origin", overflow="fold", width=10)
     for row in leaderboard(study)[:rows]:
         table.add_row(*_cells(row))
     return table
@@ -69,7 +70,8 @@ def leaderboard_table(study: Study, rows: int | None = None) -> Table:
 def _cells(row: Row) -> Sequence[str]:
     score = "" if row.validation is None else f"{row.validation:.3f}"
     parameters = "" if row.trainable_parameters is None else f"{row.trainable_parameters:,}"
-    return str(row.number), row.method, str(row.state).lower(), str(row.epochs), score, parameters, row.config
+    state, epochs = str(row.state).lower(), str(row.epochs)
+    return str(row.number), row.method, state, epochs, score, parameters, row.config, row.origin
 
 
 def _print_recommendation(study: Study, recommendation: Mapping[str, Any], console: Console) -> None:

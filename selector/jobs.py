@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -131,6 +131,8 @@ class BaselineResult:
     module_logits: Logits | None = None
     """As of an `Outcome`."""
     latency: Mapping[str, Any] | None = None
+    features: Mapping[str, float] = field(default_factory=dict)
+    """Meta-features of the task that came to light on the way."""
 
 
 @dataclass(frozen=True, kw_only=True)

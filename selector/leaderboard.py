@@ -46,6 +46,8 @@ class Row:
     seconds: float
     """Device seconds so far."""
     repeats: Repeats | None
+    origin: str = ""
+    """Who proposed it; empty where that was not kept."""
 
 
 def leaderboard(study: Study) -> list[Row]:
@@ -96,6 +98,7 @@ def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
         stored_bytes=trial.stored_bytes,
         seconds=trial.reports[-1].seconds if trial.reports else 0.0,
         repeats=Repeats(mean=fmean(repeated), seeds=len(repeated)) if repeated else None,
+        origin=trial.origin or "",
     )
 
 

@@ -55,6 +55,7 @@ def _trial(trial: Trial, metric: str) -> dict[str, Any]:
         "number": trial.number,
         "method": trial.method,
         "config": dict(trial.config),
+        "origin": trial.origin,
         "state": str(trial.state),
         "epochs": trial.epochs,
         "validation": _score(trial, metric),

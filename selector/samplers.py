@@ -47,15 +47,17 @@ def propose(
     metric: str,
     seed: int,
     *,
+    suggested: Sequence[MethodConfig] = (),
     fit: Fit = unlimited,
     sampler: str = "tpe",
     objectives: Sequence[str] = ("metric",),
 ) -> list[MethodConfig]:
     """`count` configurations to try next, or fewer where the space holds no more that were not tried.
 
-    The same trials and seed give the same ones. Finalists' repeats teach nothing. A trial
-    that diverged counts as bad; one that failed otherwise is only kept from being tried again. A default
-    that `fit` changes is proposed as changed; other configurations are then drawn again.
+    Strong defaults go first, then what the memory suggests, then the sampler's. The same trials and
+    seed give the same ones. Finalists' repeats teach nothing. A trial that diverged counts as bad; one
+    that failed otherwise is only kept from being tried again. A default or suggestion that `fit` changes
+    is proposed as changed; other configurations are then drawn again.
 
     Raises:
         ValueError: if every method keeps failing, or for an unknown sampler or objective.
@@ -65,7 +67,9 @@ def propose(
     searched = [trial for trial in trials if trial.repeat_of is None]
     seen: Seen = {(trial.method, *sorted(trial.config.items())) for trial in searched}
     working = _not_used_up(_working(searched, space), seen)
-    first = list(islice(_fresh(map(fit, defaults(working)), seen), count))
+    left = {method.name for method in working.methods}
+    known = [*defaults(working), *(config for config in suggested if config.name in left)]
+    first = list(islice(_fresh(map(fit, known), seen), count))
     knowledge = Knowledge(
         known=_known(searched, working),
         beside=first,

@@ -29,6 +29,8 @@ from selector.jobs import (
 )
 from selector.ledger import Ledger
 from selector.limits import Limits
+from selector.meta_features import of_baselines
+from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
 from selector.samplers import USUAL_OBJECTIVES, propose
 from selector.space import Space
 from selector.study import StudySpec
@@ -104,9 +106,8 @@ class Search:
             job = Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
         elif self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
             job = Wait()  # for the calibration: without a pace a budget cannot be kept
-        elif configs := self._proposals(slots):
+        elif trials := self._proposals(slots):
             rungs = self._next_plan(slots).rungs
-            trials = [self._add(config, self._spec.seed) for config in configs]
             job = self._bracket(trials, rungs=rungs, deadline=self._clock.search_deadline)
         elif self._running and self._finals is None:
             job = Wait()
@@ -160,17 +161,24 @@ class Search:
     def _brackets_running(self) -> list[Bracket]:
         return [job for job in self._running if isinstance(job, Bracket)]
 
-    def _proposals(self, slots: int) -> list[MethodConfig]:
+    def _proposals(self, slots: int) -> list[Trial]:
         """What to try next; nothing once the trials, the time or the space is used up."""
         count = self._next_bracket_size(slots)
         if count == 0:
             return []
+        suggested = self._suggested()
         # What was in training when a run ended is tried again only where nothing else is left.
-        configs = self._ask(list(self._trials.values()), count) or self._ask(self._searched(), count)
+        everything = list(self._trials.values())
+        configs = self._ask(everything, count, suggested) or self._ask(self._searched(), count, suggested)
         self._used_up = len(configs) < count
-        return configs
+        return [
+            self._add(config, self._spec.seed, origin=origin_of(config, self._space, suggested))
+            for config in configs
+        ]
 
-    def _ask(self, trials: Sequence[Trial], count: int) -> list[MethodConfig]:
+    def _ask(
+        self, trials: Sequence[Trial], count: int, suggested: Sequence[Suggestion]
+    ) -> list[MethodConfig]:
         objectives = self._spec.objectives
         if len(objectives) == 1:
             objectives = USUAL_OBJECTIVES.get(self._spec.sampler, objectives)
@@ -180,12 +188,23 @@ class Search:
             self._space,
             self._task.metric,
             self._spec.seed,
+            suggested=[suggestion.config for suggestion in suggested],
             fit=self._fit,
             sampler=self._spec.sampler,
             objectives=objectives,
         )
 
-    def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
+    def _suggested(self) -> list[Suggestion]:
+        """What the memory may add: nothing once its places are taken."""
+        places = open_places(self._searched(), self._spec.trials) if self._spec.memory else 0
+        if not places:
+            return []
+        study = self._database.study(self._id)
+        return suggest(study, similar_studies(self._database, study), self._space, places)
+
+    def _add(
+        self, config: MethodConfig, seed: int, repeat_of: int | None = None, origin: str | None = None
+    ) -> Trial:
         cost = self._cost(config)
         trial = Trial(
             number=len(self._trials),
@@ -194,6 +213,7 @@ class Search:
             seed=seed,
             state=State.WAITING,
             repeat_of=repeat_of,
+            origin=origin,
             trainable_parameters=None if cost is None else cost.trainable_parameters,
             stored_bytes=None if cost is None else cost.stored_bytes,
         )
@@ -318,6 +338,11 @@ class Search:
         )
         self._baselines.add(result.name)
         self._ledger.baseline_seconds += 0.0 if result.module is None else result.seconds
+        if result.features:
+            known = self._database.study(self._id).baselines
+            self._database.add_meta_features(
+                self._id, {**result.features, **of_baselines(known, task.metric)}
+            )
 
     def _record_rung(self, rung: Rung) -> None:
         trials = [self._after(rung.rung, outcome) for outcome in rung.outcomes]

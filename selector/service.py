@@ -17,6 +17,7 @@ from selector.decision import decide, module_to_export
 from selector.finite import fewer_than
 from selector.fitting import fitting_of
 from selector.jobs import Bench, Runner
+from selector.meta_features import of_task
 from selector.narrowed import searched_space
 from selector.objectives import front_of
 from selector.report import result
@@ -113,7 +114,13 @@ class Service:
         """
         chosen = self._free_name(given.train.stem) if name is None else self._checked_name(name)
         spec = keep(self.files, given, spec)
-        return self.database.create_study(chosen, spec.to_json(), checked.summary(), worker)
+        sketch = outline(spec.backbone, spec.dtype)
+        task = {
+            **checked.summary(),
+            "meta_features": of_task(checked.task, checked.lengths.tokens),
+            "backbone": {"model_type": sketch.model_type, "hidden_size": sketch.hidden_size},
+        }
+        return self.database.create_study(chosen, spec.to_json(), task, worker)
 
     def _checked_name(self, name: str) -> str:
         if not NAME.fullmatch(name):

@@ -80,6 +80,8 @@ class StudySpec:
     truncation: str = "head"
     """What is kept of a text that is too long: head, or head+tail."""
     runner: str = "ray"
+    memory: bool = True
+    """Whether finished studies, or the shipped portfolio, may suggest configurations."""
 
     def __post_init__(self) -> None:
         for name, low in {"trials": 1, "epochs": 1, "seeds": 1, "finalists": 1, "bracket_size": 1}.items():

@@ -276,6 +276,7 @@ def _score_baselines(job: Baselines, bench: Bench, backbone: Backbone, data: Dat
         module=Module(config, job.seed, probe.state).to_bytes(),
         module_logits=probe.module_logits,
         latency=measure_latency(backbone, data).to_json(),
+        features={"separation": round(probe.separation, 4)},
     )
 
 

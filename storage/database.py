@@ -143,6 +143,11 @@ class Database:
         with self._write() as session:
             writing.add_baseline(session, study_id, baseline)
 
+    def add_meta_features(self, study_id: int, features: Mapping[str, float]) -> None:
+        """Keep more of what describes the study's task, beside what is known of it."""
+        with self._write() as session:
+            writing.add_meta_features(session, study_id, features)
+
     def set_recommendation(self, study_id: int, recommendation: Mapping[str, Any]) -> None:
         """Keep the study's recommendation in place of an earlier one."""
         with self._write() as session:

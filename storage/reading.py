@@ -99,6 +99,7 @@ def _trial(row: TrialRow) -> Trial:
         state=row.state,
         bracket=row.bracket,
         repeat_of=row.repeat_of,
+        origin=row.origin,
         trainable_parameters=row.trainable_parameters,
         stored_bytes=row.stored_bytes,
         reports=tuple(_report(report) for report in row.reports),

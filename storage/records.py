@@ -71,6 +71,8 @@ class Trial:
     bracket: int | None = None
     repeat_of: int | None = None
     """Number of the trial whose configuration a finalist repeats; None for a trial of the search."""
+    origin: str | None = None
+    """Who proposed the configuration; None for repeats, and for trials from before this was kept."""
     trainable_parameters: int | None = None
     """Numbers that training may change, the head included."""
     stored_bytes: int | None = None
@@ -133,7 +135,8 @@ class Study:
     spec: Mapping[str, Any]
     """The request, as `selector.study.StudySpec` writes itself; JSON values only."""
     task: Mapping[str, Any]
-    """Summary of the task: kind, metric, labels, rows per split, data hash, where splits come from."""
+    """Summary of the task: kind, metric, labels, rows per split, data hash, where splits come from,
+    meta-features."""
     created: datetime
     started: datetime | None = None
     finished: datetime | None = None

@@ -79,6 +79,7 @@ class TrialRow(Base):
     state: Mapped[State]
     bracket: Mapped[int | None]
     repeat_of: Mapped[int | None]
+    origin: Mapped[str | None]
     trainable_parameters: Mapped[int | None] = mapped_column(BigInteger)
     stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
     test: Mapped[dict[str, Any] | None]

@@ -107,6 +107,7 @@ def _row(study_id: int, trial: Trial) -> TrialRow:
         state=trial.state,
         bracket=trial.bracket,
         repeat_of=trial.repeat_of,
+        origin=trial.origin,
         trainable_parameters=trial.trainable_parameters,
         stored_bytes=trial.stored_bytes,
         test=None if trial.test is None else numbers(trial.test),

@@ -75,6 +75,13 @@ def set_study_state(
         row.worker = row.heartbeat = None
 
 
+def add_meta_features(session: Session, study_id: int, features: Mapping[str, float]) -> None:
+    """Keep more of what describes the task; a feature that is known already is replaced."""
+    row = study_row(session, study_id)
+    known = row.task.get("meta_features", {})
+    row.task = {**row.task, "meta_features": {**known, **numbers(features)}}
+
+
 def set_recommendation(session: Session, study_id: int, recommendation: Mapping[str, Any]) -> None:
     """Keep the study's recommendation in place of an earlier one."""
     study_row(session, study_id).recommendation = dict(recommendation)

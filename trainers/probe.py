@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,8 @@ class Probe:
     validation_logits: Logits
     """With folds those out of fold."""
     test_logits: Logits
+    separation: float
+    """How far the features tell the labels apart before anything is trained; see `separation`."""
     seconds: float
     module_logits: Logits | None = None
     """With folds, what the head itself gives on the validation rows."""
@@ -59,6 +62,7 @@ def linear_probe(backbone: Backbone, data: Data) -> Probe:
         strength=strengths(task.kind)[best],
         validation_logits=scored[best],
         test_logits=_logits(whole[best], test),
+        separation=separation(_standardised(train), seen.labels),
         seconds=time.perf_counter() - start,
         module_logits=None if task.folds is None else own[best],
     )
@@ -86,6 +90,36 @@ def _out_of_fold(task: Task, train: Features, labels: NDArray[Any], validation: 
         own = validation[folds == fold]
         parts.append([_logits(head, own) for head in heads(task, train[others], labels[others])])
     return [out_of_fold(task, each) for each in zip(*parts, strict=True)]
+
+
+def _standardised(values: Features) -> Features:
+    scaled: Features = (values - values.mean(0)) / (values.std(0) + 1e-6)
+    return scaled
+
+
+def separation(values: Features, labels: NDArray[Any]) -> float:
+    """The correlation ratio of the features and the classes, adjusted for chance, in [0, 1].
+
+    The square root of epsilon squared (Kelley 1935), 1 - (1 - between / all) (n - 1) / (n - C): the share of
+    the features' variance that lies between classes, less what it is on average where classes mean nothing.
+    Of several labels in a row each makes two classes, and the shares are averaged; numbers are parted at
+    their median.
+    """
+    if labels.dtype.kind == "f" and labels.ndim == 1:
+        labels = (labels > np.median(labels)).astype(np.int64)
+    centred = values - values.mean(0)
+    partings = labels.astype(np.int64).T if labels.ndim == 2 else labels[None]
+    return math.sqrt(max(0.0, float(np.mean([_explained(centred, parting) for parting in partings]))))
+
+
+def _explained(centred: Features, classes: NDArray[np.int64]) -> float:
+    counts, rows = np.bincount(classes), len(classes)
+    sums = np.zeros((len(counts), centred.shape[1]))
+    np.add.at(sums, classes, centred)
+    between = float(((sums**2).sum(1) / np.maximum(counts, 1)).sum())
+    total = float((centred.astype(np.float64) ** 2).sum())
+    free = rows - int((counts > 0).sum())
+    return 1 - (1 - between / total) * (rows - 1) / free if total and free else 0.0
 
 
 def some_rows(tokens: Tokens) -> Tokens:

@@ -22,7 +22,9 @@ def show_table(rows: pd.DataFrame, metric: str, study: Study) -> int | None:
         ],
     )
     event = st.dataframe(
-        shown[["kind", "method", "score", "state", "epochs", "parameters", "seconds", "configuration"]],
+        shown[
+            ["kind", "method", "score", "state", "epochs", "parameters", "seconds", "configuration", "origin"]
+        ],
         hide_index=True,
         placeholder="",
         key=f"board_{study.name}",
@@ -37,6 +39,10 @@ def show_table(rows: pd.DataFrame, metric: str, study: Study) -> int | None:
             ),
             "seconds": st.column_config.NumberColumn(
                 "seconds", help="this trial's share of its device", format="%.1f"
+            ),
+            "origin": st.column_config.TextColumn(
+                help="who proposed it: the method's default, the sampler, or the memory (a finished study, "
+                "or the portfolio that comes with Peltier)"
             ),
         },
     )

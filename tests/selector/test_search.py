@@ -80,6 +80,7 @@ class Table:
                     trainable_parameters=0,
                     stored_bytes=0,
                     seconds=0.0,
+                    features={"separation": 0.25} if name == "linear_probe" else {},
                 )
             return
         entries = list(job.entries)
@@ -141,13 +142,17 @@ SPACE = space_of([METHODS[name] for name in ("adapter", "bitfit", "lora", "prefi
 
 
 class Store:
-    """A study in a fresh SQLite file."""
+    """Studies in a fresh SQLite file, one at a time."""
 
     def __init__(self, folder: Path, **options: object) -> None:
         self.database: Database = open_database(f"sqlite:///{folder / 'study.db'}")
         self.files = Files(folder / "files")
+        self.again("table", **options)
+
+    def again(self, name: str, **options: object) -> None:
+        """Another study in the same file."""
         spec = StudySpec(train=DataFile(name="t.csv"), backbone="none", epochs=8, trials=12, **options)  # type: ignore[arg-type]
-        self.id = self.database.create_study("table", spec.to_json(), make_task().summary(), worker="test").id
+        self.id = self.database.create_study(name, spec.to_json(), make_task().summary(), worker="test").id
 
     def search(self, clock: Clock | None = None) -> Search:
         return Search(self.database, self.files, self.id, make_task(), SPACE, cost, clock or Clock(None))
@@ -310,3 +315,47 @@ def test_when_the_budget_ends_the_best_cut_trials_are_repeated(tmp_path: Path) -
 def test_repeats_shrink_to_the_time_that_is_left(remaining: float, expected: tuple[int, int]) -> None:
     # one training takes 10 s and one runs at a time: 60 s pay for six
     assert affordable_repeats(3, 3, training_seconds=10.0, slots=1, remaining=remaining) == expected
+
+
+def test_defaults_go_first_then_what_a_finished_study_taught_then_the_sampler(tmp_path: Path) -> None:
+    store = Store(tmp_path, seeds=1, finalists=1)
+    run(store.search(), Table())
+    first = store.study
+    store.database.set_study_state(first.id, State.COMPLETE)
+    store.again("second")
+    run(store.search(), Table())
+    origins = [trial.origin for trial in store.study.trials if trial.repeat_of is None]
+    defaults = [trial.origin for trial in store.study.trials].count("default")
+    assert defaults == 6 and origins[:6] == ["default"] * 6, "no default makes way for the memory"
+    assert origins[6:] == ["memory: table"] * 3 + ["sampler"] * 3, "12 trials: three places for the memory"
+    taught = [trial for trial in store.study.trials if trial.origin == "memory: table"]
+    known = [(trial.method, trial.config) for trial in first.trials]
+    assert all((trial.method, trial.config) in known for trial in taught)
+    assert all(t.origin is None for t in store.study.trials if t.repeat_of is not None)
+
+
+def test_a_study_without_memory_takes_nothing_over(tmp_path: Path) -> None:
+    store = Store(tmp_path, seeds=1, finalists=1)
+    run(store.search(), Table())
+    store.database.set_study_state(store.id, State.COMPLETE)
+    store.again("second", memory=False)
+    run(store.search(), Table())
+    assert {trial.origin for trial in store.study.trials} == {"default", "sampler", None}
+
+
+def test_a_search_that_died_does_not_give_the_memory_its_places_twice(tmp_path: Path) -> None:
+    store = Store(tmp_path, seeds=1, finalists=1)
+    run(store.search(), Table())
+    store.database.set_study_state(store.id, State.COMPLETE)
+    store.again("second", bracket_size=4)
+    run(store.search(), Table(), stop_after=8)  # in the middle of the second bracket or after it
+    run(store.search(), Table())
+    finished = [t for t in store.study.trials if t.repeat_of is None and t.state is not State.FAIL]
+    assert sum(trial.origin == "memory: table" for trial in finished) == 3
+
+
+def test_meta_features_are_complete_once_the_probe_is_scored(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.database.add_meta_features(store.id, {"rows": 1.6})
+    run(store.search(), Table())
+    assert store.study.task["meta_features"] == {"rows": 1.6, "words": 0.0, "probe": 0.0, "separation": 0.25}

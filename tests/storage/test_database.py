@@ -100,6 +100,22 @@ def test_trials_that_were_measured_elsewhere_are_added_with_their_reports(databa
     assert database.study(study.id).trials == (trial(1), done)
 
 
+def test_a_trial_keeps_who_proposed_it(database: Database) -> None:
+    study_id = database.create_study("told", SPEC, {}).id
+    database.add_trials(study_id, [trial(0, origin="memory: tickets"), trial(1)])
+    assert [one.origin for one in database.study(study_id).trials] == ["memory: tickets", None]
+
+
+def test_meta_features_are_added_to_what_is_known_of_the_task(database: Database) -> None:
+    study_id = database.create_study("told", SPEC, {"kind": "classification"}).id
+    database.add_meta_features(study_id, {"rows": 2.5, "probe": math.nan})
+    database.add_meta_features(study_id, {"probe": 0.5})
+    expected = {"kind": "classification", "meta_features": {"rows": 2.5, "probe": 0.5}}
+    assert database.study(study_id).task == database.studies()[0].task == expected
+    with pytest.raises(StorageError, match="there is no study 999"):
+        database.add_meta_features(999, {"rows": 1.0})
+
+
 def test_fields_of_a_configuration_keep_their_order_and_type(database: Database) -> None:
     config = {"rank": 8, "alpha": 16.0, "a_long_name": 1e22, "b": 0.001, "on": True, "layers": [0, 1]}
     study = database.create_study("ordered", {}, {})
