@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow
 
 from trainers.delimited import header, read_delimited
+from trainers.parquet import parquet, read_parquet
 from trainers.source import MOST_LISTED, Source, Stream, TaskError, listed, numbered, open_source, quoted
-from trainers.structured import class_names, objects, parquet, read_objects, read_parquet, read_table
+from trainers.structured import class_names, objects, read_objects, read_table
 from trainers.texts import TEXT, WORDS, Texts, kept
 from trainers.values import holds_lists, lists_in, python_values, texts_in
 

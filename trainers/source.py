@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyarrow
 
-from trainers.texts import memory_mapped
-from trainers.unpacking import BROKEN, COMPRESSIONS, Swollen, encoding_of, recoded, unpacked
+from trainers.arrow_files import arrow_table
+from trainers.unpacking import BROKEN, COMPRESSIONS, MOST_GROWTH, Swollen, encoding_of, recoded, unpacked
 
 Stream = BufferedReader | BytesIO
 """A binary stream."""
@@ -56,6 +56,13 @@ class Source:
     def stem(self) -> str:
         """The title without its known endings."""
         return self.title.removesuffix(ending_of(Path(self.title)))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file, or of the table in memory."""
+        if self.path is not None:
+            return self.path.stat().st_size
+        return len(self.content) if self.table is None else int(self.table.get_total_buffer_size())
 
     def open(self) -> Stream:
         return self.path.open("rb") if self.path else BytesIO(self.content)
@@ -118,10 +125,7 @@ def plain_source(source: Source) -> Source:
         try:
             source = temporary(source, unpacked(path))
         except Swollen:
-            raise TaskError(
-                f"{source.name} is over 200 times larger than its file when unpacked; unpack it yourself if "
-                f"it is sound, and give the file that comes out"
-            ) from None
+            raise TaskError(swollen(source)) from None
         except BROKEN as error:
             raise TaskError(
                 f"{source.name} is not a readable {path.suffix} file ({quoted(error)}); compress it again, "
@@ -130,11 +134,26 @@ def plain_source(source: Source) -> Source:
     return utf8_source(source) if source.format not in BINARY else source
 
 
+def swollen(source: Source) -> str:
+    """That the source grows beyond what `unpacking.most_bytes` allows."""
+    if source.path is not None and source.path.suffix.lower() in COMPRESSIONS:
+        return (
+            f"{source.name} is over {MOST_GROWTH} times larger than its file when unpacked; unpack it "
+            f"yourself if it is sound, and give the file that comes out"
+        )
+    return (
+        f"{source.name} is over {MOST_GROWTH} times larger once its rows are read; give it as JSONL if it is "
+        f"sound, or shorten the texts"
+    )
+
+
 def with_table(source: Source) -> Source:
     """The source of an Arrow file with its table, memory-mapped: a stream, or the file form (Feather)."""
     assert source.path is not None
     try:
-        return replace(source, table=memory_mapped(source.path))
+        return replace(source, table=arrow_table(source.path))
+    except Swollen:
+        raise TaskError(swollen(source)) from None
     except pyarrow.ArrowException as error:
         raise TaskError(
             f"{source.name} is not a readable Arrow file ({quoted(error)}); write it again, or use Parquet"

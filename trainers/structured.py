@@ -1,18 +1,19 @@
-"""JSON lines, JSON lists, Parquet and Arrow: blocks of their columns, and the class names kept with them."""
+"""JSON lines, JSON lists and Arrow tables: blocks of their columns, and the class names kept with them."""
 
 from __future__ import annotations
 
 import itertools
 import json
 from codecs import BOM_UTF8 as BOM
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import TextIOWrapper
 from typing import Any
 
 import pyarrow
-import pyarrow.parquet
 
-from trainers.source import Source, TaskError, quoted
+from trainers.source import Source, TaskError, quoted, swollen
+from trainers.swelling import cut
+from trainers.unpacking import Swollen, most_bytes
 
 SNIFFED_BYTES = 1 << 16
 BLOCK_ROWS = 10_000
@@ -70,46 +71,38 @@ def read_objects(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, An
         yield {name: [item.get(name) for item in block] for name in wanted}
 
 
-def parquet(source: Source) -> Any:
-    try:
-        return pyarrow.parquet.ParquetFile(source.path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise TaskError(unreadable(source, error)) from error
-
-
-def read_parquet(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
-    with parquet(source) as file:
-        names = class_names(file.schema_arrow)
-        try:
-            for batch in file.iter_batches(columns=list(wanted), batch_size=BLOCK_ROWS):
-                yield block_of(batch, wanted, names)
-        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise TaskError(unreadable(source, error)) from error
-
-
 def read_table(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
     assert source.table is not None
     names = class_names(source.table.schema)
-    for batch in source.table.select(list(wanted)).to_batches(max_chunksize=BLOCK_ROWS):
-        try:
-            yield block_of(batch, wanted, names)
-        except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-            raise TaskError(unreadable(source, error)) from error
+    rows = source.table.select(list(wanted)).to_batches(max_chunksize=BLOCK_ROWS)
+    yield from blocks_of(source, rows, wanted, names)
 
 
-def block_of(
-    batch: pyarrow.RecordBatch, wanted: Sequence[str], names: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    """The columns of a batch, with the names of the classes in place of their numbers.
+def blocks_of(
+    source: Source,
+    batches: Iterable[pyarrow.RecordBatch],
+    wanted: Sequence[str],
+    names: Mapping[str, Sequence[str]],
+) -> Iterator[dict[str, Any]]:
+    """Blocks of the batches' columns, with the names of the classes in place of their numbers.
 
     Raises:
-        ArrowInvalid: if a text is not UTF-8, or an offset is wrong, which would read foreign memory.
+        TaskError: if they cannot be read, or are over 200 times larger than the file once they are.
     """
-    batch.validate(full=True)
-    return {
-        name: named(batch.column(name), names[name]) if name in names else batch.column(name)
-        for name in wanted
-    }
+    try:
+        for batch in cut(batches, most_bytes(source.size)):
+            yield {
+                name: named(batch.column(name), names[name]) if name in names else decoded(batch.column(name))
+                for name in wanted
+            }
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise TaskError(unreadable(source, error)) from error
+    except Swollen:
+        raise TaskError(swollen(source)) from None
+
+
+def decoded(values: pyarrow.Array) -> pyarrow.Array:
+    return values.dictionary_decode() if pyarrow.types.is_dictionary(values.type) else values
 
 
 def named(values: pyarrow.Array, names: Sequence[str]) -> list[Any]:

@@ -17,7 +17,6 @@ WORDS = pyarrow.large_list(pyarrow.large_string())
 # What a table may hold in memory; a larger one lies in a file that the system pages in and out.
 MOST_BYTES = 16 << 20
 BLOCK_ROWS = 10_000
-ARROW_FILE = b"ARROW1"
 
 
 class Texts(Sequence[Any]):
@@ -92,21 +91,9 @@ def mapped(batches: Iterator[pyarrow.RecordBatch], schema: pyarrow.Schema) -> py
     """The batches in a file without a name: the system frees it with the last reference to the table."""
     with tempfile.TemporaryDirectory(prefix="peltier-rows-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "rows.arrow"
-        with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_file(sink, schema) as writer:
+        with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
             for batch in batches:
                 writer.write(batch)
         # what the batches took goes back to the system, and is not kept for the next ones
         pyarrow.default_memory_pool().release_unused()
-        return memory_mapped(path)
-
-
-def memory_mapped(path: Path) -> pyarrow.Table:
-    """The table of an Arrow file, in the file form or as a stream (as `datasets` writes), without a copy.
-
-    Raises:
-        ArrowException, OSError: if it cannot be read.
-    """
-    mapping = pyarrow.memory_map(str(path))
-    is_file = mapping.read(len(ARROW_FILE)) == ARROW_FILE
-    mapping.seek(0)
-    return (pyarrow.ipc.open_file(mapping) if is_file else pyarrow.ipc.open_stream(mapping)).read_all()
+        return pyarrow.ipc.open_stream(pyarrow.memory_map(str(path))).read_all()

@@ -32,6 +32,11 @@ class Swollen(Exception):
     """A compressed file that would fill the disk."""
 
 
+def most_bytes(size: int) -> int:
+    """What a file of this size may unpack to."""
+    return max(HARMLESS_BYTES, MOST_GROWTH * size)
+
+
 def open_gzip(path: Path) -> AbstractContextManager[Any]:
     return gzip.open(path, "rb")
 
@@ -56,7 +61,7 @@ def unpacked(path: Path) -> Path:
         Swollen: if it is more than 256 MB and 200 times the size of the file.
         EOFError, zlib.error, OSError, ArrowException: if the file is damaged.
     """
-    most = max(HARMLESS_BYTES, MOST_GROWTH * path.stat().st_size)
+    most = most_bytes(path.stat().st_size)
 
     def chunks() -> Iterator[bytes]:
         size = 0
