@@ -18,7 +18,6 @@ import numpy as np
 import pyarrow
 from numpy.typing import NDArray
 
-from trainers.texts import memory_mapped
 from trainers.tokens import Tokens
 
 FOLDER_VARIABLE = "PELTIER_CACHE"
@@ -92,7 +91,7 @@ def load(folder: Path, key: str, labels: Sequence[NDArray[Any]]) -> Entry | None
     """An entry, memory-mapped, with the labels of its splits; None if there is none that is whole."""
     path = _path(folder, key)
     try:
-        table = memory_mapped(path)
+        table = pyarrow.ipc.open_file(pyarrow.memory_map(str(path))).read_all()
         facts = json.loads((table.schema.metadata or {})[FACTS])
         splits = [_arrays(table, row) for row in range(table.num_rows)]
         if facts["checksum"] != _checksum(splits, facts["length"]):
