@@ -22,10 +22,13 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from selector.options import (  # noqa: E402
+    Address,
     Backbone,
+    CpusPerWorker,
     Database,
     Fix,
     Folds,
+    GpusPerWorker,
     Json,
     Label,
     Methods,
@@ -41,6 +44,7 @@ from selector.options import (  # noqa: E402
     TrainRows,
     Truncation,
     Validation,
+    Workers,
 )
 from selector.study import DEFAULT_DATABASE  # noqa: E402
 
@@ -112,6 +116,10 @@ def search(
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
+    address: Address = None,
+    workers: Workers = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
     database: Database = DATABASE,
     name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
     no_memory: Annotated[
@@ -151,6 +159,10 @@ def search(
         dtype=dtype,
         truncation=truncation,
         runner=runner,
+        address=address,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
         memory=not no_memory,
     )
     checked = check_request(given, spec, force=force)

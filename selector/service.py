@@ -14,12 +14,14 @@ from selector.budget import Clock
 from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
+from selector.environment import leave_loopback
 from selector.finite import fewer_than
 from selector.fitting import fitting_of
 from selector.jobs import Bench, Runner
 from selector.meta_features import of_task
 from selector.narrowed import searched_space
 from selector.objectives import front_of
+from selector.placement import PlacementError
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
@@ -176,7 +178,7 @@ class Service:
             fitted.limits,
             fitted.fit,
         )
-        runner_of(spec.runner).run(search, _bench(study_id, task, spec))
+        runner_of(spec).run(search, _bench(study_id, task, spec))
         self._tell(study_id, "comparing the finalists", clock)
         study = self.database.study(study_id)
         recommendation = decide(study, self.files, task, fitted.limits).to_json()
@@ -303,14 +305,18 @@ def _exported(dtype: str) -> str:
 def _why(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; what had finished is kept"
-    shown = str(error) if isinstance(error, SearchError) else f"{type(error).__name__}: {error}"
+    shown = (
+        str(error) if isinstance(error, (SearchError, PlacementError)) else f"{type(error).__name__}: {error}"
+    )
     return shown.splitlines()[0]
 
 
-def runner_of(name: str) -> Runner:
-    """The runner with a name; Ray is imported only when it is used."""
-    if name == "local":
+def runner_of(spec: StudySpec) -> Runner:
+    """What runs a study; Ray is imported only when it is used."""
+    if spec.runner == "local":
         return LocalRunner()
+    if spec.address is not None:
+        leave_loopback()
     from selector.runners.ray import RayRunner  # importing Ray takes over a second
 
-    return RayRunner()
+    return RayRunner(spec.wanted, spec.address)

@@ -2,56 +2,58 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selector.jobs import Bench, Job, JobSource, Wait
+from selector.placement import Placement, Wanted, place
+from selector.runners.connection import connected, nodes
 from selector.runners.mailbox import Mailbox
 from selector.work import Worker
 
-OBJECT_STORE_BYTES = 200 * 2**20
-"""Room for the task and the results in flight; weights are read from disk by each worker."""
-
 
 class RayRunner:
-    """A local Ray of its own, on loopback, that ends with the run."""
+    """Brackets side by side, on a local Ray of its own or on a cluster that is joined."""
+
+    def __init__(self, wanted: Wanted = Wanted(), address: str | None = None) -> None:  # noqa: B008 (frozen)
+        """Without `address` Ray is started on this machine, on loopback, and ends with the run."""
+        self._wanted = wanted
+        self._address = address
 
     def run(self, source: JobSource, bench: Bench) -> None:
-        """Work off all jobs of a source, as many side by side as there are devices.
+        """Work off all jobs of a source, as many side by side as there is room for.
 
         Raises:
+            PlacementError: if there is no room for what is wanted; nothing has been started then.
             KeyboardInterrupt: when Ctrl-C ended the run; what was recorded stays.
         """
-        cpus = len(os.sched_getaffinity(0))
-        _start(cpus)
-        try:
-            gpus = int(ray.cluster_resources().get("GPU", 0))
-            slots = gpus or cpus
-            resources = {"cpu": 1, "gpu": 1} if gpus else {"cpu": 1}
-            self._fit(source, bench, slots, resources)
-        finally:
-            ray.shutdown()
+        with connected(self._address):
+            placement = place(self._wanted, nodes())
+            if not placement.gpus:
+                # Ray hides no GPU from a worker that asked for none.
+                bench = replace(bench, device="cpu")
+            self._fit(source, bench, placement)
 
-    def _fit(self, source: JobSource, bench: Bench, slots: int, resources: Mapping[str, float]) -> None:
-        mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
-        searcher = JobSearcher(source, mailbox, slots)
+    def _fit(self, source: JobSource, bench: Bench, placement: Placement) -> None:
+        mailbox = _mailbox()
+        searcher = JobSearcher(source, mailbox, placement.workers)
         trainable = tune.with_parameters(perform, bench=bench, mailbox=mailbox)
         with tempfile.TemporaryDirectory(prefix="peltier-tune-") as folder:
             tuner = tune.Tuner(
-                tune.with_resources(trainable, dict(resources)),
+                tune.with_resources(trainable, {"cpu": placement.cpus, "gpu": placement.gpus}),
                 tune_config=tune.TuneConfig(
                     metric="results",
                     mode="max",
                     search_alg=searcher,
                     num_samples=-1,
-                    max_concurrent_trials=slots,
+                    max_concurrent_trials=placement.workers,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
@@ -67,6 +69,12 @@ class RayRunner:
             raise KeyboardInterrupt
         if searcher.error is not None:
             raise searcher.error
+
+
+def _mailbox() -> Any:
+    """On the node of this process: with another one it would be lost, and every job with it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
 
 
 _resident: dict[int, Worker] = {}
@@ -160,16 +168,3 @@ class JobSearcher(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def _start(cpus: int) -> None:
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed job is told by its trial, in one line
-    ray.init(
-        address="local",  # without it Ray would join whatever cluster runs on this machine
-        num_cpus=cpus,
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.CRITICAL,
-        log_to_driver=False,
-    )
