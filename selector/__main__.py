@@ -527,7 +527,7 @@ def main() -> None:
 
         if not isinstance(error, USER_ERRORS):
             raise
-        err.print(f"peltier: {error}", soft_wrap=True)
+        err.print("\n".join([f"peltier: {error}", *getattr(error, "__notes__", ())]), soft_wrap=True)
         sys.exit(2)
 
 

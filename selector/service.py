@@ -27,6 +27,7 @@ from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
 from selector.space import Space
 from selector.study import RequestError, StudySpec
+from selector.study_log import LOG, study_log
 from storage.database import open_database
 from storage.files import Files, files_folder
 from storage.records import Export, State, Study
@@ -153,12 +154,21 @@ class Service:
             SearchError: if nothing could be trained.
             KeyboardInterrupt: on Ctrl-C.
         """
-        try:
-            return self._run(study_id, task)
-        except (Exception, KeyboardInterrupt) as error:
-            if worker is None or self.database.heartbeat(study_id, worker):
-                self._fail(study_id, _why(error))
-            raise
+        with study_log(self.log_file(self.database.study(study_id).name)) as path:
+            try:
+                return self._run(study_id, task)
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, Exception) and not isinstance(error, PlacementError):
+                    # No error here: whoever called shows it, with the note.
+                    LOG.warning("the study broke off", exc_info=True)
+                    error.add_note(f"in full in {path}")
+                if worker is None or self.database.heartbeat(study_id, worker):
+                    self._fail(study_id, _why(error))
+                raise
+
+    def log_file(self, name: str) -> Path:
+        """Where the log of a study is written, on the machine that runs it."""
+        return self.files.folder / "logs" / f"{name}.log"
 
     def _run(self, study_id: int, task: Task | None) -> Study:
         study = self.database.study(study_id)

@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
@@ -16,6 +17,7 @@ from ray._private.state import available_resources_per_node
 
 from selector.environment import WORKER_SETTINGS
 from selector.placement import Node, PlacementError
+from selector.study_log import LOG
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Room for the task and the results in flight; weights are read from disk by each worker."""
@@ -30,33 +32,32 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         PlacementError: if there is no cluster at the address, or it cannot be joined from here.
     """
-    for name in ("ray", "ray.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # a failed job is told by its trial, in one line
+    logger = logging.getLogger("ray")
+    logger.handlers, logger.propagate = [], True  # it writes to the terminal by itself since its import
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        if address is None:
-            _start()
-        else:
-            _join(address)
+        session = _start() if address is None else _join(address)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own
+        LOG.info("what Ray logs itself is in %s/logs on each node", session)
         yield
     finally:
         ray.shutdown()
 
 
-def _start() -> None:
-    ray.init(
+def _start() -> str:
+    context = ray.init(
         address="local",  # without it Ray would join whatever cluster runs on this machine
         num_cpus=len(os.sched_getaffinity(0)),
         include_dashboard=False,
         object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.CRITICAL,
+        configure_logging=False,
         log_to_driver=False,
     )
+    return str(context.address_info["session_dir"])
 
 
-def _join(address: str) -> None:
+def _join(address: str) -> str:
     try:
         found = canonicalize_bootstrap_address_or_die(address)
         host, _, port = found.rpartition(":")
@@ -64,14 +65,15 @@ def _join(address: str) -> None:
     except (OSError, ValueError) as error:  # a ConnectionError of Ray's is an OSError, too
         raise PlacementError(_unreachable(address, error)) from error
     try:
-        ray.init(
+        context = ray.init(
             address=found,
-            logging_level=logging.CRITICAL,
+            configure_logging=False,
             log_to_driver=False,
             runtime_env={"env_vars": WORKER_SETTINGS},
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise PlacementError(_unreachable(address, error)) from error
+    return str(context.address_info["session_dir"])
 
 
 def _unreachable(address: str, error: Exception) -> str:
@@ -88,11 +90,10 @@ def nodes() -> list[Node]:
     return [_node(node, free.get(node["NodeID"], {})) for node in ray.nodes() if node["Alive"]]
 
 
-def _node(node: dict[str, object], free: dict[str, float]) -> Node:
+def _node(node: Mapping[str, Any], free: Mapping[str, float]) -> Node:
     has = node["Resources"]
-    assert isinstance(has, dict)
     return Node(
-        name=str(node["NodeManagerAddress"]),
+        name=node["NodeManagerAddress"],
         cpus=has.get("CPU", 0.0),
         gpus=has.get("GPU", 0.0),
         free_cpus=free.get("CPU", 0.0),
