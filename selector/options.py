@@ -19,7 +19,13 @@ Validation = Annotated[Path | None, typer.Option(help="Validation rows; made fro
 Test = Annotated[Path | None, typer.Option(help="Test rows; made from TRAIN if not given.")]
 Text = Annotated[str | None, typer.Option(help="Column with the text; found by its name if not given.")]
 TextPair = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
-Label = Annotated[str | None, typer.Option(help="Column with the label; found by its name if not given.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the label; found by its name if not given. Several with commas where each label "
+        "has a column of 0 and 1: toxic,obscene,threat."
+    ),
+]
 TaskKind = Annotated[
     str | None,
     typer.Option(
