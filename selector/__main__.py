@@ -24,9 +24,14 @@ from rich.console import Console  # noqa: E402
 from selector.options import (  # noqa: E402
     Backbone,
     Database,
+    DeviceBudget,
     Json,
     Label,
+    MaxBytes,
+    MaxLatency,
+    MaxParameters,
     Metric,
+    Objective,
     StudyName,
     TaskKind,
     Test,
@@ -75,6 +80,11 @@ def search(
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
+    device_budget: DeviceBudget = None,
+    objective: Objective = "metric",
+    max_parameters: MaxParameters = None,
+    max_bytes: MaxBytes = None,
+    max_latency: MaxLatency = None,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
     train_rows: TrainRows = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
@@ -93,6 +103,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     from selector.data import DataFiles
+    from selector.fitting import fitting_of
     from selector.service import Service, check_request, space_for
     from selector.study import DataFile, StudySpec
 
@@ -109,6 +120,11 @@ def search(
         trials=trials,
         epochs=epochs,
         budget_seconds=None if budget is None else _seconds(budget),
+        device_seconds=None if device_budget is None else _seconds(device_budget),
+        objectives=tuple(part.strip() for part in objective.split(",")),
+        max_parameters=max_parameters,
+        max_bytes=max_bytes,
+        max_latency=max_latency,
         seeds=seeds,
         train_rows=train_rows,
         seed=seed,
@@ -116,7 +132,8 @@ def search(
         runner=runner,
     )
     checked = check_request(given, spec, force=force)
-    for reason in space_for(spec)[1]:
+    space, reasons = space_for(spec)
+    for reason in [*reasons, *fitting_of(spec, space, checked.task.outputs).reasons]:
         err.print(reason, soft_wrap=True)
     service = Service(database)
     if context.info_name == "submit":

@@ -28,7 +28,7 @@ from selector.jobs import (
     Wait,
 )
 from selector.ledger import Ledger
-from selector.limits import Limits
+from selector.limits import NO_LIMITS, Limits
 from selector.samplers import propose
 from selector.space import Space
 from selector.study import StudySpec
@@ -67,7 +67,7 @@ class Search:
         space: Space,
         cost: Callable[[MethodConfig], Cost | None],
         clock: Clock,
-        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        limits: Limits = NO_LIMITS,
         fit: Fit = unlimited,
     ) -> None:
         self._database = database
