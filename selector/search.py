@@ -135,7 +135,7 @@ class Search:
         """Small enough that every place gets one and the budget pays, large enough to cut; 0: no more."""
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
         count = min(self._spec.bracket_size, share, self._to_propose())
-        if count <= 0 or not self._clock.searching or self._finals is not None:
+        if count <= 0 or self._finals is not None:
             return 0
         paid = self._ledger.affordable(count, slots, self._brackets_running())
         if not paid and not self._trials:
