@@ -89,6 +89,24 @@ Truncation = Annotated[
         help="What is kept of a text that is too long: its first tokens, or its first and its last ones."
     ),
 ]
+Objective = Annotated[
+    str,
+    typer.Option(
+        help="What is searched for: metric, or metric with one or two of parameters, bytes, latency, seconds."
+    ),
+]
+MaxParameters = Annotated[
+    str | None,
+    typer.Option(help="Most trained parameters of a module: 120000, or 0.5% of the backbone's."),
+]
+MaxBytes = Annotated[str | None, typer.Option(help="Most stored bytes of a module, such as 2MB.")]
+MaxLatency = Annotated[
+    str | None,
+    typer.Option(help="Longest time for one text: 20ms, or 1.2x the plain backbone's."),
+]
+DeviceBudget = Annotated[
+    str | None, typer.Option(help="Limit on device time, summed over devices, such as 30m.")
+]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
 Json = Annotated[
