@@ -236,7 +236,7 @@ def test_data_with_an_error_starts_only_when_that_is_insisted_on(
     page.text_input(key="backbone").set_value(str(tiny_folder))
     page.run()
     assert not page.exception
-    assert "Too few rows**: validation has 1 row," in texts(page)
+    assert "Too few rows**: test has 2 rows," in texts(page)
     assert page.button(key="start").disabled
     page.checkbox[0].check().run()
     page.button(key="start").click().run()
@@ -245,7 +245,7 @@ def test_data_with_an_error_starts_only_when_that_is_insisted_on(
     assert queued.task["findings"][0]["severity"] == "error"
     shown = opened("progress", queued.name)
     assert not shown.exception
-    assert shown.expander[0].label.startswith("Data checks: 2 errors")
+    assert shown.expander[0].label.startswith("Data checks: 1 error")
 
 
 def test_findings_come_first_on_the_page_of_a_study_and_are_plain_text(stored: Callable[..., Study]) -> None:
