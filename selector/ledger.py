@@ -108,7 +108,7 @@ class Ledger:
         return (clock - (1 - SEARCH_SHARE) * (budget or 0.0), soft), (clock - reserve, hard)
 
     def _longest_training(self) -> float:
-        """Predicted seconds of a repeat of the slowest trial so far: it may be the one that is recommended."""
+        """Predicted seconds of a repeat of the slowest trial so far: it may be the recommended one."""
         paces = [t.reports[-1].seconds / t.epochs for t in self._trials.values() if t.epochs]
         return self.spec.epochs * max(self.pace_alone() or 0.0, self._alone_factor * max(paces, default=0.0))
 
