@@ -39,12 +39,12 @@ def remembering(pool: Pool, others: Sequence[Pool]) -> list[int]:
     # the shipped portfolio may know the dataset that is left out
     told = suggest(new, finished, pool.space, len(pool.configs))
     own = [pool.configs.index(one.config) for one in told if one.origin.startswith(MEMORY)]
-    return [*pool.first, *own[: _places(pool)]]
+    return [*pool.first, *own[: places(pool)]]
 
 
 def with_portfolio(pool: Pool, others: Sequence[Pool]) -> list[int]:
     """The defaults, then the portfolio that the other datasets make."""
-    return [*pool.first, *(position for position, _ in greedy(others, _places(pool)))]
+    return [*pool.first, *(position for position, _ in greedy(others, places(pool)))]
 
 
 def unguarded(pool: Pool, others: Sequence[Pool]) -> list[int]:
@@ -56,7 +56,8 @@ def unguarded(pool: Pool, others: Sequence[Pool]) -> list[int]:
     return sorted(range(len(ranks)), key=lambda position: -ranks[position])
 
 
-def _places(pool: Pool) -> int:
+def places(pool: Pool) -> int:
+    """How many trials may come from the memory where the whole pool is tried."""
     return open_places([], len(pool.configs))
 
 
@@ -66,14 +67,15 @@ def _studies(pool: Pool, others: Sequence[Pool]) -> list[Study]:
     return [other.study(number) for number, other in enumerate(same, start=1)]
 
 
+STATIC, PORTFOLIO = "defaults, then random", "defaults, portfolio, then random"
+
 ORDERS_OF: dict[str, Prefix] = {
     "at random": nothing,
-    "defaults, then random": static,
+    STATIC: static,
     "defaults, memory, then random": remembering,
-    "defaults, portfolio, then random": with_portfolio,
+    PORTFOLIO: with_portfolio,
     "by memory alone, no guard": unguarded,
 }
-STATIC = "defaults, then random"
 
 
 def left_out(pools: Sequence[Pool]) -> dict[str, NDArray[np.float64]]:
@@ -112,22 +114,29 @@ def interval(values: NDArray[np.float64], pools: Sequence[Pool]) -> tuple[float,
     return float(low), float(high)
 
 
+def saved(
+    found: dict[str, NDArray[np.float64]], name: str, pools: Sequence[Pool]
+) -> tuple[float, float, float]:
+    """Trials until enough in an order less those of the static one (below 0: saved), with its interval."""
+    less = found[name][:, 0] - found[STATIC][:, 0]
+    return (float(less @ weights(pools)), *interval(less, pools))
+
+
 def told(found: dict[str, NDArray[np.float64]], pools: Sequence[Pool]) -> str:
     """The comparison as lines for people."""
-    shares, before = weights(pools), found[STATIC]
     datasets = len({pool.dataset for pool in pools})
     lines = [
         f"{datasets} datasets, {len(pools)} pools of {len(pools[0].configs)} configurations, each dataset "
-        f"left out in turn; the memory may fill {_places(pools[0])} places",
+        f"left out in turn; the memory may fill {places(pools[0])} places",
         f"trials until {ENOUGH:.0%} of the pool's best; gap in points after " + ", ".join(map(str, AFTER)),
     ]
     for name, values in found.items():
         low, high = interval(values[:, 0], pools)
-        means = values.T @ shares
+        means = values.T @ weights(pools)
         line = f"{name:34} {means[0]:5.1f} [{low:.1f} {high:.1f}]   "
         line += "  ".join(f"{gap:.2f}" for gap in means[1:])
         if name != STATIC:
-            low, high = interval(values[:, 0] - before[:, 0], pools)
-            line += f"   less the defaults': {means[0] - before[:, 0] @ shares:+.1f} [{low:+.1f} {high:+.1f}]"
+            mean, low, high = saved(found, name, pools)
+            line += f"   less the defaults': {mean:+.1f} [{low:+.1f} {high:+.1f}]"
         lines.append(line)
     return "\n".join(lines)

@@ -26,13 +26,18 @@ from selector.options import (  # noqa: E402
     Backbone,
     CpusPerWorker,
     Database,
+    DeviceBudget,
     Fix,
     Folds,
     GpusPerWorker,
     Json,
     Label,
+    MaxBytes,
+    MaxLatency,
+    MaxParameters,
     Methods,
     Metric,
+    Objective,
     Range,
     SpaceOption,
     StudyName,
@@ -104,6 +109,11 @@ def search(
     hyperband: Annotated[
         bool, typer.Option("--hyperband", help="Let brackets take turns in how early they are cut.")
     ] = False,
+    device_budget: DeviceBudget = None,
+    objective: Objective = "metric",
+    max_parameters: MaxParameters = None,
+    max_bytes: MaxBytes = None,
+    max_latency: MaxLatency = None,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
     train_rows: TrainRows = None,
     folds: Folds = None,
@@ -131,6 +141,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     from selector.data import DataFiles
+    from selector.fitting import fitting_of
     from selector.service import Service, check_request, space_for
     from selector.study import DataFile, StudySpec
 
@@ -152,6 +163,11 @@ def search(
         patience=patience,
         budget_seconds=None if budget is None else _seconds(budget),
         early_exit=_early_exit(halving, hyperband),
+        device_seconds=None if device_budget is None else _seconds(device_budget),
+        objectives=tuple(part.strip() for part in objective.split(",")),
+        max_parameters=max_parameters,
+        max_bytes=max_bytes,
+        max_latency=max_latency,
         seeds=seeds,
         train_rows=train_rows,
         folds=folds,
@@ -166,7 +182,8 @@ def search(
         memory=not no_memory,
     )
     checked = check_request(given, spec, force=force)
-    for reason in space_for(spec)[1]:
+    space, reasons = space_for(spec)
+    for reason in [*reasons, *fitting_of(spec, space, checked.task.outputs).reasons]:
         err.print(reason, soft_wrap=True)
     service = Service(database)
     if context.info_name == "submit":

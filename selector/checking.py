@@ -15,7 +15,7 @@ from selector.study import RequestError
 from trainers.backbone import Reader
 from trainers.checks import SEVERITIES, SPLITS, Finding, Lengths, examine, token_lengths
 from trainers.reading import columns_of, read_columns
-from trainers.source import open_source
+from trainers.source import MOST_LISTED, listed, open_source
 from trainers.task import Task
 
 
@@ -102,9 +102,10 @@ def description(checked: Checked) -> str:
     texts = task.text if task.text_pair is None else f"{task.text} and {task.text_pair}"
     splits = zip(SPLITS, (task.train, task.validation, task.test), strict=True)
     rows = "; ".join(f"{len(split):,} {name} ({task.origin[name]})" for name, split in splits)
-    classes = f"{len(task.labels):,} labels of column" if task.labels else "column"
+    column = f"columns {listed(task.flags, MOST_LISTED)}" if task.flags else f"column {task.label}"
+    classes = f"{len(task.labels):,} labels of " if task.labels else ""
     return (
-        f"{task.name}: {task.kind} of column {texts} into {classes} {task.label}, scored by {task.metric}\n"
+        f"{task.name}: {task.kind} of column {texts} into {classes}{column}, scored by {task.metric}\n"
         f"rows: {rows}\ntokens: {checked.lengths.summary()}"
     )
 

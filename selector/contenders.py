@@ -21,7 +21,7 @@ class Finalist:
     stored_bytes: int
     trainable_parameters: int
     latency: Mapping[str, Any] | None = None
-    """Of its repeats the one in the middle (`trainers.latency.Latency`); None where it was not measured."""
+    """`trainers.latency.Latency` as JSON; None where it was not measured."""
     validation: Predictions
     """`[seeds, rows, ...]`, as `Task.outcomes` gives them."""
     test: Predictions

@@ -12,7 +12,7 @@ from safetensors.numpy import load as load_arrays
 from selector.bootstrap import Predictions
 from selector.contenders import Compared, Contender, Finalist, within
 from selector.jobs import EARLY_STOPPING, Logits
-from selector.limits import Limits
+from selector.limits import NO_LIMITS, Limits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
 from selector.study import RequestError
@@ -21,7 +21,7 @@ from storage.records import Baseline, State, Study, Trial
 from trainers.task import Split, Task
 
 
-def decide(study: Study, files: Files, task: Task, limits: Limits | None = None) -> Recommendation:
+def decide(study: Study, files: Files, task: Task, limits: Limits = NO_LIMITS) -> Recommendation:
     """Recommend from the repeats of the finalists and from the baselines, as far as the limits allow.
 
     Raises:
@@ -37,12 +37,12 @@ def decide(study: Study, files: Files, task: Task, limits: Limits | None = None)
     finalists = [_finalist(trials[number], group, files, task) for number, group in repeats.items()]
     baselines = [_baseline(baseline, files, task) for baseline in study.baselines]
     everyone: list[Compared] = [*finalists, *baselines]
-    beyond = [one for one in everyone if limits is not None and not within(one, limits)]
+    beyond = [one for one in everyone if not within(one, limits)]
     if len(beyond) == len(everyone):
         raise SearchError(f"neither a finalist nor a baseline is within the limits; {_fastest(beyond)}")
     recommendation = recommend(
-        [one for one in finalists if one not in beyond],
-        [one for one in baselines if one not in beyond],
+        [one for one in finalists if within(one, limits)],
+        [one for one in baselines if within(one, limits)],
         beyond=beyond,
         validation_labels=_truth(task, task.validation),
         test_labels=_truth(task, task.test),
@@ -80,9 +80,9 @@ def _fastest(contenders: Sequence[Compared]) -> str:
     return f"the fastest takes {best['ratio']:.2f}x the plain backbone, {best['ms']:.2f} ms"
 
 
-def _latency(repeats: Sequence[Trial]) -> Mapping[str, Any] | None:
-    """Of the latencies that were measured with each seed the one in the middle."""
-    known = sorted((t.latency for t in repeats if t.latency is not None), key=lambda one: float(one["ratio"]))
+def _latency(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
+    """Of the latencies that were measured with one configuration the one in the middle."""
+    known = sorted((t.latency for t in trials if t.latency is not None), key=lambda one: float(one["ratio"]))
     return known[len(known) // 2] if known else None
 
 
@@ -94,7 +94,7 @@ def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task) 
         config=trial.config,
         stored_bytes=trial.stored_bytes or 0,
         trainable_parameters=trial.trainable_parameters or 0,
-        latency=_latency(repeats),
+        latency=_latency([trial, *repeats]),
         validation=_predictions(task, task.validation, [each["validation"] for each in logits]),
         test=_predictions(task, task.test, [each["test"] for each in logits]),
     )

@@ -58,20 +58,23 @@ def leaderboard_table(study: Study, rows: int | None = None) -> Table:
     """The trials of the search, the best first."""
     metric = study.task["metric"]
     table = Table(title="configurations tried", title_justify="left")
-    for name in ("trial", "method", "state", "epochs", f"validation {metric}", "parameters"):
+    shown = leaderboard(study)[:rows]
+    timed = any(row.latency is not None for row in shown)
+    names = ["trial", "method", "state", "epochs", f"validation {metric}", "parameters"]
+    for name in [*names, "latency"] if timed else names:
         table.add_column(name, no_wrap=True)
     table.add_column("configuration", ratio=1)
     table.add_column("origin", overflow="fold", width=10)
-    for row in leaderboard(study)[:rows]:
-        table.add_row(*_cells(row))
+    for row in shown:
+        latency = "" if row.latency is None else f"{row.latency:.2f}x"
+        table.add_row(*_cells(row), *([latency] if timed else []), row.config, row.origin)
     return table
 
 
 def _cells(row: Row) -> Sequence[str]:
     score = "" if row.validation is None else f"{row.validation:.3f}"
     parameters = "" if row.trainable_parameters is None else f"{row.trainable_parameters:,}"
-    state, epochs = str(row.state).lower(), str(row.epochs)
-    return str(row.number), row.method, state, epochs, score, parameters, row.config, row.origin
+    return str(row.number), row.method, str(row.state).lower(), str(row.epochs), score, parameters
 
 
 def _print_recommendation(study: Study, recommendation: Mapping[str, Any], console: Console) -> None:
@@ -91,9 +94,31 @@ def _print_recommendation(study: Study, recommendation: Mapping[str, Any], conso
         name = other["method"] if other["trial"] is None else f"{other['method']} (trial {other['trial']})"
         console.print(
             f"{other['why']}: {name}, validation {metric} {other['validation']['mean']:.3f}, "
-            f"{other['stored_bytes']:,} bytes",
+            f"{other['stored_bytes']:,} bytes{_latency(other.get('latency'))}",
             soft_wrap=True,
         )
+    if recommendation.get("front"):
+        console.print(front_table(recommendation["front"], metric))
+
+
+def _latency(latency: Mapping[str, Any] | None) -> str:
+    return "" if latency is None else f", {latency['ratio']:.2f}x the plain backbone's time"
+
+
+def front_table(front: Mapping[str, Any], metric: str) -> Table:
+    """The Pareto front of a study with several objectives."""
+    words = {"metric": f"validation {metric}", "latency": "latency (x)"}
+    title = f"Pareto front, hypervolume {front['hypervolume']:.3f}"
+    table = Table(title=title, title_justify="left")
+    for name in ("trial", *(words.get(name, name) for name in front["objectives"])):
+        table.add_column(name, no_wrap=True)
+    for trial, values in zip(front["trials"], front["values"], strict=True):
+        table.add_row(str(trial), *map(_value, values))
+    return table
+
+
+def _value(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
 
 
 def studies_table(studies: Sequence[Study]) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selector.allowance import Allowance
-from selector.limits import Limits
+from selector.limits import NO_LIMITS, Limits
 from storage.records import State
 from trainers.fidelity import Report
 from trainers.task import Task
@@ -68,7 +68,7 @@ class Bracket:
     """What it may spend: no rung is started that would not fit."""
     objectives: tuple[str, ...] = ("metric",)
     """What is cut by."""
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
     """Modules beyond the limit on latency are not trained; those on sizes were heeded before."""
 
     @property

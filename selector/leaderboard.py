@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from storage.records import State, Study, Trial
@@ -48,6 +48,14 @@ class Row:
     repeats: Repeats | None
     origin: str = ""
     """Who proposed it; empty where that was not kept."""
+    latency: float | None = None
+    """For one text, in units of the plain backbone; None where it was not measured."""
+
+
+def device_seconds(study: Study) -> float:
+    """Device time of a study: of all its trials, and of its baselines on the backbone."""
+    baselines = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
+    return baselines + sum(trial.reports[-1].seconds for trial in study.trials if trial.reports)
 
 
 def leaderboard(study: Study) -> list[Row]:
@@ -82,11 +90,11 @@ def _goes_unsaid(name: str, value: Any) -> bool:
 
 
 def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
-    repeated = [
-        one.reports[-1].metrics[metric]
-        for one in trials
-        if one.repeat_of == trial.number and one.state is State.COMPLETE and one.reports
+    repeats = [
+        one for one in trials if one.repeat_of == trial.number and one.state is State.COMPLETE and one.reports
     ]
+    repeated = [one.reports[-1].metrics[metric] for one in repeats]
+    timed = [one.latency["ratio"] for one in (trial, *repeats) if one.latency is not None]
     return Row(
         number=trial.number,
         method=trial.method,
@@ -99,6 +107,7 @@ def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
         seconds=trial.reports[-1].seconds if trial.reports else 0.0,
         repeats=Repeats(mean=fmean(repeated), seeds=len(repeated)) if repeated else None,
         origin=trial.origin or "",
+        latency=median(timed) if timed else None,
     )
 
 

@@ -96,7 +96,7 @@ class Ledger:
         self, slots: int, running: Sequence[Bracket]
     ) -> tuple[tuple[float, float], tuple[float, float]]:
         """`(seconds, device-seconds)` of one bracket: until no rung starts, and until all must have ended."""
-        reserve = RESERVE * (self.pace_alone() or 0.0) * self.spec.epochs
+        reserve = RESERVE * self._longest_training()
         budget, device = self.spec.budget_seconds, self.spec.device_seconds
         clock, free = self.clock.remaining, max(1, slots - len(running))
         soft = hard = math.inf
@@ -106,6 +106,11 @@ class Ledger:
                 for i, bound in enumerate((SEARCH_SHARE * device, device - reserve))
             )
         return (clock - (1 - SEARCH_SHARE) * (budget or 0.0), soft), (clock - reserve, hard)
+
+    def _longest_training(self) -> float:
+        """Predicted seconds of a repeat of the slowest trial so far: it may be the recommended one."""
+        paces = [t.reports[-1].seconds / t.epochs for t in self._trials.values() if t.epochs]
+        return self.spec.epochs * max(self.pace_alone() or 0.0, self._alone_factor * max(paces, default=0.0))
 
     def _set_aside(self, bracket: Bracket) -> tuple[float, float]:
         numbers = [entry.number for entry in bracket.entries]

@@ -58,6 +58,9 @@ class Limits:
         return " and ".join(word for word in known if word)
 
 
+NO_LIMITS = Limits()
+
+
 def limits_of(
     *, parameters: str | None, stored_bytes: str | None, latency: str | None, backbone_parameters: int
 ) -> Limits:

@@ -19,7 +19,13 @@ Validation = Annotated[Path | None, typer.Option(help="Validation rows; made fro
 Test = Annotated[Path | None, typer.Option(help="Test rows; made from TRAIN if not given.")]
 Text = Annotated[str | None, typer.Option(help="Column with the text; found by its name if not given.")]
 TextPair = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
-Label = Annotated[str | None, typer.Option(help="Column with the label; found by its name if not given.")]
+Label = Annotated[
+    str | None,
+    typer.Option(
+        help="Column with the label; found by its name if not given. Several with commas where each label "
+        "has a column of 0 and 1: toxic,obscene,threat."
+    ),
+]
 TaskKind = Annotated[
     str | None,
     typer.Option(
@@ -105,6 +111,24 @@ GpusPerWorker = Annotated[
         min=0.0,
         max=1.0,
     ),
+]
+Objective = Annotated[
+    str,
+    typer.Option(
+        help="What is searched for: metric, or metric with one or two of parameters, bytes, latency, seconds."
+    ),
+]
+MaxParameters = Annotated[
+    str | None,
+    typer.Option(help="Most trained parameters of a module: 120000, or 0.5% of the backbone's."),
+]
+MaxBytes = Annotated[str | None, typer.Option(help="Most stored bytes of a module, such as 2MB.")]
+MaxLatency = Annotated[
+    str | None,
+    typer.Option(help="Longest time for one text: 20ms, or 1.2x the plain backbone's."),
+]
+DeviceBudget = Annotated[
+    str | None, typer.Option(help="Limit on device time, summed over devices, such as 30m.")
 ]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]

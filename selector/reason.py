@@ -34,6 +34,8 @@ class Comparison:
     searched: int | None
     """Configurations that led to the finalists."""
     seed: int
+    beyond: Sequence[Compared] = ()
+    """Those that the request's limits rule out."""
 
     @property
     def choice(self) -> Compared:
@@ -68,17 +70,20 @@ def reason(comparison: Comparison, validation: Interval) -> str:
             _what_decided(comparison),
             _costs(comparison.choice),
         ]
+    if comparison.beyond:
+        ruled_out = ", ".join(map(_label, comparison.beyond))
+        sentences.append(f"Beyond the limits, and so not to choose from: {ruled_out}.")
     return " ".join(sentences)
 
 
 def _costs(choice: Compared) -> str:
-    sizes = f"trains {choice.trainable_parameters:,} parameters, stores {_size(choice.stored_bytes)}"
-    if choice.latency is None:
-        return f"It {sizes.replace(', stores', ' and stores')}."
     known = choice.latency
+    sizes = f"It trains {choice.trainable_parameters:,} parameters and stores {_size(choice.stored_bytes)}"
+    if known is None:
+        return f"{sizes}."
     return (
-        f"It {sizes} and takes {known['ratio']:.2f} times as long as the plain backbone "
-        f"({known['ms']:.1f} ms for a text of {known['tokens']} tokens on {known['device']})."
+        f"{sizes}; one text of {known['tokens']} tokens takes {known['ms']:.1f} ms on {known['device']}, "
+        f"{known['ratio']:.2f} times what the plain backbone takes."
     )
 
 
@@ -86,7 +91,9 @@ def _use_the_baseline(comparison: Comparison) -> str:
     name = _name(comparison.choice)
     finalists = comparison.finalists()
     if not finalists:
-        return f"Use {name}: no module was trained to the end."
+        trained = any(isinstance(one, Finalist) for one in comparison.beyond)
+        why = "no trained module is within the limits" if trained else "no module was trained to the end"
+        return f"Use {name}: {why}."
     best = finalists[0]
     lead = comparison.less_choice(best)
     shown = f"{_points(lead)}{_correction(comparison, best)}"

@@ -94,7 +94,7 @@ def recommend(
     ordered: list[Compared] = sorted([*finalists, *baselines], key=cost)
     tied = tied_set(metric, [one.validation for one in ordered], validation_labels, classes, seed=seed)
     chosen = _cheapest(ordered, tied)
-    comparison = Comparison(ordered, tied, chosen, metric, validation_labels, classes, searched, seed)
+    comparison = Comparison(ordered, tied, chosen, metric, validation_labels, classes, searched, seed, beyond)
 
     def scored(one: Compared) -> Scored:
         # The test split is looked at here for the first time: the choice stands.

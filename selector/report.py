@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from selector.leaderboard import device_seconds
 from storage.records import Baseline, Study, Trial
 
 
@@ -25,6 +26,7 @@ def result(study: Study) -> dict[str, Any]:
         "recommendation": study.recommendation,
         "exports": [{"trial": e.trial, "format": e.format, "folder": e.folder} for e in study.exports],
         "seconds": round(study.seconds, 1),
+        "device_seconds": round(device_seconds(study), 1),
     }
 
 
@@ -47,6 +49,7 @@ def _baseline(baseline: Baseline, metric: str) -> dict[str, Any]:
         "test": baseline.test[metric],
         "trainable_parameters": baseline.trainable_parameters,
         "stored_bytes": baseline.stored_bytes,
+        "latency": baseline.latency,
     }
 
 
@@ -60,6 +63,8 @@ def _trial(trial: Trial, metric: str) -> dict[str, Any]:
         "epochs": trial.epochs,
         "validation": _score(trial, metric),
         "trainable_parameters": trial.trainable_parameters,
+        "stored_bytes": trial.stored_bytes,
+        "latency": trial.latency,
         "gates": _gates(trial),
         "message": trial.message,
     }
@@ -72,6 +77,7 @@ def _finalist(trial: Trial, metric: str) -> dict[str, Any]:
         "state": str(trial.state),
         "validation": _score(trial, metric),
         "test": None if trial.test is None else trial.test[metric],
+        "latency": trial.latency,
         "gates": _gates(trial),
     }
 

@@ -28,7 +28,7 @@ from selector.jobs import (
     Wait,
 )
 from selector.ledger import Ledger
-from selector.limits import Limits
+from selector.limits import NO_LIMITS, Limits
 from selector.meta_features import of_baselines
 from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
 from selector.samplers import USUAL_OBJECTIVES, propose
@@ -69,7 +69,7 @@ class Search:
         space: Space,
         cost: Callable[[MethodConfig], Cost | None],
         clock: Clock,
-        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        limits: Limits = NO_LIMITS,
         fit: Fit = unlimited,
     ) -> None:
         self._database = database
@@ -151,7 +151,7 @@ class Search:
     def _next_bracket_size(self, slots: int) -> int:
         """As many candidates as the plan says and the budget pays; 0: no more."""
         count = min(self._next_plan(slots).size, self._to_propose())
-        if count <= 0 or not self._clock.searching or self._finals is not None:
+        if count <= 0 or self._finals is not None:
             return 0
         paid = self._ledger.affordable(count, slots, self._brackets_running())
         if not paid and not self._trials:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from selector.data import DataFiles
 from selector.study import RequestError
-from trainers.reading import columns_of, read_columns
+from trainers.reading import blocks, columns_of
 from trainers.source import FORMATS, open_source, quoted
 from trainers.task import TaskError
+from trainers.values import python_values
 
 ENDINGS = tuple(FORMATS)
 """Endings of the files that can be read."""
@@ -89,7 +90,8 @@ def first_rows(path: Path, count: int = 5) -> dict[str, list[str]]:
         TaskError: if the file cannot be read.
     """
     source = open_source(path)
-    columns = read_columns(source, columns_of(source))
+    first = next(blocks(source, columns_of(source)))
     return {
-        name: ["" if value is None else str(value) for value in columns[name][:count]] for name in columns
+        name: ["" if value is None else str(value) for value in python_values(values[:count])]
+        for name, values in first.items()
     }

@@ -5,55 +5,20 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from trainers.column_names import (
+    LABELS,
+    SCORES,
+    TAGS,
+    TEXTS,
+    WORDS,
+    completed,
+    conventional,
+    only_other,
+    pair_in,
+)
+from trainers.flags import as_option, flagged, is_id, named_columns
 from trainers.kinds import KINDS, PAIR, reads_pairs, single
 from trainers.source import TaskError, listed, quoted
-
-# The first two outrank the others ("label" beside "category" is the label); the others must be alone.
-LABELS = ("label", "labels", "intent", "category", "class", "target", "tag")
-# Numbers: taken where no column has a name of the above, and before them when a number is to be predicted.
-SCORES = (
-    "score",
-    "similarity",
-    "stars",
-    "rating",
-    "similarity_score",
-    "relatedness_score",
-    "relatedness",
-    "gold_score",
-)
-# Columns of words and of their tags; the first that is there is taken (CoNLL-2003 has pos_tags, too).
-WORDS = ("tokens", "words")
-TAGS = ("ner_tags", "tags", "labels", "label", "pos_tags", "upos", "chunk_tags", "ner", "pos")
-TEXTS = (
-    "text",
-    "sentence",
-    "question",
-    "message",
-    "content",
-    "utterance",
-    "query",
-    "review",
-    "comment",
-    "tweet",
-    "document",
-    "body",
-    "title",
-)
-# The column names of the GLUE tasks, and those of sentence-pair files elsewhere.
-PAIRS = (
-    ("sentence1", "sentence2"),
-    ("text1", "text2"),
-    ("premise", "hypothesis"),
-    ("question1", "question2"),
-    ("question", "sentence"),
-    ("question", "context"),
-    ("question", "passage"),
-    ("text", "text_pair"),
-    ("text_a", "text_b"),
-    ("sentence_a", "sentence_b"),
-    ("sentence_1", "sentence_2"),
-    ("text_1", "text_2"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +31,12 @@ class Columns:
     label: str
     label_lists: bool = False
     """Whether the label column holds lists."""
+    flags: tuple[str, ...] = ()
+    """The columns of the labels, where each has a column of 0 and 1; `label` then names all of them."""
 
     def names(self) -> list[str]:
-        return [name for name in (self.text, self.text_pair, self.label) if name is not None]
+        labels = self.flags or (self.label,)
+        return [name for name in (self.text, self.text_pair, *labels) if name is not None]
 
 
 def choose_columns(
@@ -80,19 +48,28 @@ def choose_columns(
     label: str | None,
     kind: str | None,
     lists: Collection[str] = (),
+    flags: Collection[str] = (),
 ) -> Columns:
     """The columns of the file with these column names; a name that is given always wins over a convention.
 
-    `lists` are the columns that hold lists. Whether a column of plain labels holds numbers is not looked at.
+    `lists` are the columns that hold lists, `flags` those of 0 and 1. Whether a column of plain labels holds
+    numbers is not looked at.
 
     Raises:
         TaskError: if they cannot be decided, or the given ones contradict each other.
     """
+    several = named_columns(label, names)
+    if len(several) > 1:
+        return given_flags(file, names, several, text=text, text_pair=text_pair, kind=kind)
+    label = several[0] if several else label
     check_given(file, names, text=text, text_pair=text_pair, label=label, kind=kind)
     words = None if text_pair else word_columns(names, text=text, label=label, kind=kind, lists=lists)
     if words is not None:
         return words
     label = label or label_by_name(names, (text, text_pair), kind)
+    found = flagged(names, flags, text)
+    if found and label is None and text_pair is None and kind in (None, "multi-label"):
+        return flag_columns(file, names, found, text)
     pairs = kind is not None and reads_pairs(kind)
     if text is None and text_pair is None and (kind is None or pairs):
         text, text_pair = pair_in(names, label)
@@ -112,6 +89,45 @@ def choose_columns(
         kind = "multi-label" if label_lists else "classification"
         kind = kind if text_pair is None else PAIR + "classification"
     return Columns(kind=kind, text=text, text_pair=text_pair, label=label, label_lists=label_lists)
+
+
+def flag_columns(file: str, names: Sequence[str], flags: Sequence[str], text: str | None) -> Columns:
+    """The columns of labels that have a column each, and the text beside them."""
+    rest = [name for name in names if name not in set(flags)]
+    others = [name for name in rest if not is_id(name)]
+    text = text or conventional(TEXTS, rest, (), outranking=1) or (others[0] if len(others) == 1 else None)
+    if text is None:
+        raise TaskError(
+            f"cannot tell the text column of {file} ({listed(map(quoted, rest), 20)}); name it with --text"
+        )
+    return Columns(kind="multi-label", text=text, text_pair=None, label=as_option(flags), flags=tuple(flags))
+
+
+def given_flags(
+    file: str,
+    names: Sequence[str],
+    flags: Sequence[str],
+    *,
+    text: str | None,
+    text_pair: str | None,
+    kind: str | None,
+) -> Columns:
+    """The columns of labels that one --label names.
+
+    Raises:
+        TaskError: if one is not there or named twice, or the other arguments do not suit several labels.
+    """
+    for name in flags:
+        check_given(file, names, text=text, text_pair=text_pair, label=name, kind=kind)
+    if len(set(flags)) < len(flags):
+        raise TaskError(f"--label {quoted(as_option(flags))} names a column of {file} twice; name each once")
+    if text_pair is not None or kind not in (None, "multi-label"):
+        other = f"--text-pair {quoted(text_pair)}" if text_pair is not None else f"--task {kind}"
+        raise TaskError(
+            f"--label names {len(flags):,} columns of {file}, so each row has one text and several labels, "
+            f"which {other} does not suit; leave it out, or name one column with --label"
+        )
+    return flag_columns(file, names, flags, text)
 
 
 def word_columns(
@@ -166,39 +182,6 @@ def check_given(
             f"--task {kind} reads one text, but --text-pair {quoted(text_pair)} is given as well; "
             f"leave out --text-pair{other}"
         )
-
-
-def conventional(
-    words: Sequence[str], names: Sequence[str], taken: Sequence[str | None], outranking: int
-) -> str | None:
-    """The one column that is named by one of the words, in any case; the first words outrank the others."""
-    found = [name for word in words for name in names if name.lower() == word and name not in taken]
-    if len(found) > 1 and found[0].lower() not in words[:outranking]:
-        return None
-    return found[0] if found else None
-
-
-def pair_in(names: Sequence[str], label: str | None) -> tuple[str | None, str | None]:
-    """The two columns of the one pair that is in the file, else None twice."""
-    named = {name.lower(): name for name in names if name != label}
-    found = [(named[a], named[b]) for a, b in PAIRS if a in named and b in named]
-    return found[0] if len(found) == 1 else (None, None)
-
-
-def completed(text: str | None, text_pair: str | None, names: Sequence[str]) -> tuple[str | None, str | None]:
-    """The two columns of a pair of which at least one is given."""
-    named = {name.lower(): name for name in names}
-    for first, second in PAIRS:
-        if text is None and text_pair is not None and text_pair.lower() == second:
-            text = named.get(first)
-        if text_pair is None and text is not None and text.lower() == first:
-            text_pair = named.get(second)
-    return text, text_pair
-
-
-def only_other(names: Sequence[str], known: str | None) -> str | None:
-    others = [name for name in names if name != known]
-    return others[0] if known in names and len(others) == 1 else None
 
 
 def missing_options(text: str | None, text_pair: str | None, label: str | None, kind: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow
 import pyarrow.csv
 
-from trainers.source import MOST_LISTED, Source, Stream, TaskError, listed, quoted
+from trainers.source import MOST_LISTED, Source, Stream, TaskError, listed, quoted, repeated
 
 DELIMITERS = ",;\t|"
 # A row may begin in one block and end in the next, so rows up to this size are always read.
@@ -58,7 +58,7 @@ def header(source: Source) -> tuple[list[str], str, int]:
     outside = re.sub(r'"[^"]*"', "", text)
     delimiter = "\t" if source.format == "tsv" else max(DELIMITERS, key=outside.count)
     names = [name.strip() for name in next(csv.reader([text], delimiter=delimiter))]
-    twice = sorted({quoted(name) for name in names if names.count(name) > 1})
+    twice = repeated(names)
     if twice:
         raise TaskError(
             f"the header of {source.name} names {listed(twice, MOST_LISTED)} more than once; "
@@ -81,7 +81,8 @@ def read_delimited(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, 
         ragged.append((row.number, row.actual_columns))
         return "skip"
 
-    positions = [str(names.index(name)) for name in wanted]
+    place = {name: str(i) for i, name in enumerate(names)}
+    positions = [place[name] for name in wanted]
     end = "\n" + delimiter.join([END] * len(names)) + "\n"
     rows, last = 0, None
     with source.open() as stream:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pyarrow
 import pyarrow.compute
 
-from trainers.columns import SCORES, Columns
+from trainers.column_names import SCORES
+from trainers.columns import Columns
 from trainers.kinds import single
 from trainers.labels import Column, as_number
 from trainers.metrics import METRICS_OF, POSITIVE

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from datasketch import MinHash
@@ -17,6 +18,16 @@ from numpy.typing import NDArray
 
 Pairs = NDArray[np.int64]
 """Positions [pairs, 2], the earlier one first."""
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """Texts that can be counted and read one after another, more than once."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
 
 OVERLAP = 0.8
 HASHES = 128
@@ -29,7 +40,7 @@ WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 CHUNK = 100_000
 
 
-def near_duplicates(parts: Sequence[Sequence[str]]) -> Pairs:
+def near_duplicates(parts: Sequence[Counted]) -> Pairs:
     """Pairs of rows that overlap enough in each part: in the text, of text pairs in both texts.
 
     Of many rows alike, each is paired with the first or the one before, so the number of pairs grows with
@@ -46,7 +57,7 @@ def near_duplicates(parts: Sequence[Sequence[str]]) -> Pairs:
     return np.asarray(candidates[kept])
 
 
-def signatures_of(texts: Sequence[str]) -> NDArray[np.uint32]:
+def signatures_of(texts: Counted) -> NDArray[np.uint32]:
     """MinHash signatures [texts, HASHES]; the same in every process."""
     signatures = np.empty((len(texts), HASHES), dtype=np.uint32)
     hashed = MinHash.generator(map(shingles, texts), num_perm=HASHES, seed=1, hashfunc=zlib.crc32)

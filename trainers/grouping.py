@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
+from itertools import accumulate, compress
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,11 @@ def grouped(texts: Sequence[Any], pairs: Sequence[str] | None = None) -> Groups:
     """
     exact = group_keys(texts, pairs)
     is_first, text = numbered(exact)
-    found = distinct([part for part in (texts, pairs) if part is not None], is_first)
-    if found is None:
+    parts = [Distinct(part, is_first) for part in (texts, pairs) if part is not None]
+    if too_many(parts):
         most = f"{MOST_TEXTS:,} texts or {MOST_CHARACTERS // 1_000_000} million characters"
         return Groups(exact, exact, f"grouped by text (no near duplicates are looked for beyond {most})")
-    joined = joined_texts(near_duplicates(found), len(found[0]))
+    joined = joined_texts(near_duplicates(parts), len(parts[0]))
     near, dropped = without_large(joined[text], text)
     by = "grouped by text and near duplicates"
     if dropped:
@@ -74,25 +74,27 @@ def numbered(exact: Rows) -> tuple[NDArray[np.bool_], Rows]:
     return is_first, np.argsort(np.argsort(first))[inverse]
 
 
-def distinct(parts: Sequence[Sequence[Any]], is_first: NDArray[np.bool_]) -> list[list[str]] | None:
-    """The texts of the rows that come first in their group; None if there are too many."""
-    if is_first.sum() > MOST_TEXTS:
-        return None
-    found: list[list[str]] = []
-    left = MOST_CHARACTERS
-    for part in parts:
-        found.append([])
-        for text in spoken(compress(part, is_first)):
-            left -= len(text)
-            if left < 0:
-                return None
-            found[-1].append(text)
-    return found
+@dataclass(frozen=True)
+class Distinct:
+    """The texts of the rows that come first in their group, words as one text; never all in memory."""
+
+    texts: Sequence[Any]
+    is_first: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return int(self.is_first.sum())
+
+    def __iter__(self) -> Iterator[str]:
+        found = compress(self.texts, self.is_first)
+        return (text if isinstance(text, str) else " ".join(text) for text in found)
 
 
-def spoken(texts: Iterable[str | tuple[str, ...]]) -> Iterable[str]:
-    """Words as one text."""
-    return (text if isinstance(text, str) else " ".join(text) for text in texts)
+def too_many(parts: Sequence[Distinct]) -> bool:
+    """Whether there are more texts, or more characters in them, than near duplicates are looked for in."""
+    if len(parts[0]) > MOST_TEXTS:
+        return True
+    lengths = accumulate(len(text) for part in parts for text in part)
+    return any(length > MOST_CHARACTERS for length in lengths)
 
 
 def joined_texts(pairs: NDArray[np.int64], count: int) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,7 +24,10 @@ from trainers.tokens import Tokens
 BATCH = 32
 WARM_UP = 2
 """Pairs that run before anything is timed: memory is laid out and kernels are chosen there."""
-LEAST_PAIRS, MOST_PAIRS = 5, 50
+BLOCK_SECONDS = 0.02
+"""Runs that are timed together last about so long: several turns of a busy processor. Single runs of a tiny
+model, timed on a machine with four processes a core, gave ratios that were wrong by a factor of ten."""
+LEAST_PAIRS = 5
 SECONDS = 0.5
 """After so long no further pair is timed, unless there are too few."""
 
@@ -80,19 +84,20 @@ def measure_latency(
     return Latency(**found, tokens=len(tokens.ids), device=backbone.device.type)
 
 
-def alternating(run: Callable[[], float], plain: Callable[[], float]) -> tuple[float, float, float]:
-    """`(ms, plain_ms, ratio)` of two things that give the seconds they took: medians, in alternation.
+def alternating(run: Callable[[int], float], plain: Callable[[int], float]) -> tuple[float, float, float]:
+    """`(ms, plain_ms, ratio)` of two things that run so many times and say how many seconds that took.
 
-    A machine that is busy for a while slows neighbours alike, so the median of their ratios stays.
+    Medians over blocks in alternation. A machine that is busy for a while slows neighbours alike, so the
+    median of their ratios stays.
     """
-    for _ in range(WARM_UP):
-        run(), plain()
+    fastest = min((run(1), plain(1))[1] for _ in range(WARM_UP))
+    times = max(1, math.ceil(BLOCK_SECONDS / fastest))
     taken: list[tuple[float, float]] = []
-    while len(taken) < LEAST_PAIRS or (len(taken) < MOST_PAIRS and sum(map(sum, taken)) < SECONDS):
-        taken.append((run(), plain()))
+    while len(taken) < LEAST_PAIRS or sum(map(sum, taken)) < SECONDS:
+        taken.append((run(times), plain(times)))
     return (
-        1000 * median(one for one, _ in taken),
-        1000 * median(other for _, other in taken),
+        1000 * median(one for one, _ in taken) / times,
+        1000 * median(other for _, other in taken) / times,
         median(one / other for one, other in taken),
     )
 
@@ -113,11 +118,12 @@ def _batch(row: Tokens, texts: int, backbone: Backbone) -> Batch:
     return batch
 
 
-def _timed(stack: AnyStack, batch: Batch) -> Callable[[], float]:
-    def run() -> float:
+def _timed(stack: AnyStack, batch: Batch) -> Callable[[int], float]:
+    def run(times: int) -> float:
         with stack.attached():  # once for a module in use, so not a part of the time
             start = time.perf_counter()
-            stack.logits(batch).cpu()  # waits for the device
+            for _ in range(times):
+                stack.logits(batch).cpu()  # waits for the device
             return time.perf_counter() - start
 
     return run

@@ -98,7 +98,7 @@ def telling_columns(rows: Rows) -> Iterator[Finding]:
     if not labels:
         return
     without = max(Counter(labels).values()) / len(labels)
-    others = [name for name in rows.table if name not in (task.text, task.text_pair, task.label)]
+    others = [name for name in rows.table if name not in task.columns]
     right = {name: told(rows.table[name], labels) for name in others}
     found = [name for name in others if gives_away(right[name], without)]
     if found:

@@ -10,8 +10,19 @@ from typing import Any
 import pyarrow
 
 from trainers.delimited import header, read_delimited
+from trainers.flags import holds_flags
 from trainers.parquet import parquet, read_parquet
-from trainers.source import MOST_LISTED, Source, Stream, TaskError, listed, numbered, open_source, quoted
+from trainers.source import (
+    MOST_LISTED,
+    Source,
+    Stream,
+    TaskError,
+    listed,
+    numbered,
+    open_source,
+    quoted,
+    repeated,
+)
 from trainers.structured import class_names, objects, read_objects, read_table
 from trainers.texts import TEXT, WORDS, Texts, kept
 from trainers.values import holds_lists, lists_in, python_values, texts_in
@@ -48,7 +59,7 @@ def columns_of(source: Source) -> list[str]:
     else:
         sampled = itertools.islice(objects(source), SAMPLED_OBJECTS)
         return list(dict.fromkeys(key for item in sampled for key in item))
-    twice = sorted({quoted(name) for name in names if names.count(name) > 1})
+    twice = repeated(names)
     if twice:
         raise TaskError(
             f"{source.name} has more than one column {listed(twice, MOST_LISTED)}; rename or delete one"
@@ -73,7 +84,8 @@ def blocks(source: Source, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
         TaskError: if a column is missing, the file is malformed, or it has no row.
     """
     names = columns_of(source)
-    missing = [quoted(name) for name in wanted if name not in names]
+    there = set(names)
+    missing = [quoted(name) for name in wanted if name not in there]
     if missing and names:
         raise TaskError(
             f"{source.name} has no column {listed(missing)}; it has {listed(map(quoted, names), 20)}. "
@@ -100,14 +112,15 @@ def read_columns(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
     return columns
 
 
-def list_columns(source: Source, names: Sequence[str]) -> frozenset[str]:
-    """The columns that hold lists in the first rows.
+def forms_of(source: Source, names: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The columns that hold lists in the first rows, and those that hold 0 and 1 only.
 
     Raises:
         TaskError: as `blocks` does.
     """
-    first = next(blocks(source, names))
-    return frozenset(name for name, values in first.items() if holds_lists(values[:SAMPLED_ROWS]))
+    first = {name: values[:SAMPLED_ROWS] for name, values in next(blocks(source, names)).items()}
+    lists = frozenset(name for name, values in first.items() if holds_lists(values))
+    return lists, frozenset(name for name, values in first.items() if holds_flags(values))
 
 
 def read_columns_as(source: Source, types: dict[str, pyarrow.DataType]) -> pyarrow.Table:

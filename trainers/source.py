@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import weakref
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO
@@ -237,6 +238,11 @@ def listed(values: Iterable[object], most: int | None = None) -> str:
     if most is None or len(every) <= most:
         return ", ".join(every)
     return f"{', '.join(every[:most])} and {len(every) - most:,} more"
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, quoted and sorted."""
+    return sorted({quoted(name) for name, count in Counter(names).items() if count > 1})
 
 
 def numbered(rows: Iterable[int]) -> str:

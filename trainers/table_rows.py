@@ -10,6 +10,7 @@ import pyarrow
 
 from trainers.columns import Columns
 from trainers.detection import parted
+from trainers.flags import flag_column
 from trainers.kinds import single
 from trainers.labels import (
     Column,
@@ -47,7 +48,8 @@ def read_table_of(source: Source, columns: Columns) -> pyarrow.Table:
     in_lists = of_words or (columns.kind == "multi-label" and columns.label_lists)
     types = dict.fromkeys(columns.names(), TEXT)
     types[columns.text] = WORDS if of_words else TEXT
-    types[columns.label] = WORDS if in_lists else TEXT
+    if in_lists:
+        types[columns.label] = WORDS
     return read_columns_as(source, types)
 
 
@@ -60,6 +62,8 @@ def rows_of(source: Source, columns: Columns, table: pyarrow.Table, separator: s
     texts = texts_of(source, columns.text, table[columns.text])
     pair = columns.text_pair
     pairs = None if pair is None else texts_of(source, pair, table[pair])
+    if columns.flags:
+        return Rows(texts, pairs, flag_column(source, columns.flags, table))
     labels = table[columns.label]
     if columns.kind == "multi-label" and labels.type == TEXT:
         labels = parted(labels, separator)
@@ -86,7 +90,9 @@ def check_words(source: Source, columns: Columns, texts: Texts, labels: Column) 
 
 def has_labels(table: pyarrow.Table, columns: Columns) -> bool:
     """Whether any row has a label; GLUE's test splits hold -1 in every row instead."""
-    found = table[columns.label].unique().to_pylist()
+    found = [
+        label for name in columns.flags or (columns.label,) for label in table[name].unique().to_pylist()
+    ]
     return any(label is not None and label not in NO_LABEL for label in found) or len(table) == 1
 
 

@@ -16,7 +16,7 @@ from trainers.kinds import KINDS
 from trainers.labels import MAX_LABELS
 from trainers.making import make_splits
 from trainers.metrics import metrics_of, outcomes
-from trainers.reading import columns_of, declared_labels, list_columns
+from trainers.reading import columns_of, declared_labels, forms_of
 from trainers.source import TaskError
 from trainers.splits import Making, Split, content_hash
 from trainers.table_rows import as_splits, has_labels, read_table_of, rows_of
@@ -36,6 +36,7 @@ class Task:
     """Column of the text, or of the words."""
     text_pair: str | None
     label: str
+    """Column of the labels; several columns as one --label names them."""
     labels: tuple[str, ...]
     """As they are declared with the data (ClassLabel), else sorted, as numbers where all are numbers.
 
@@ -55,11 +56,19 @@ class Task:
 
     None: the validation rows are held out.
     """
+    flags: tuple[str, ...] = ()
+    """The columns of the labels, where each has a column of 0 and 1."""
 
     @property
     def fold_count(self) -> int:
         """1 without folds."""
         return 1 if self.folds is None else int(self.folds.max()) + 1
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read."""
+        pair = () if self.text_pair is None else (self.text_pair,)
+        return self.text, *pair, *(self.flags or (self.label,))
 
     @property
     def outputs(self) -> int:
@@ -127,6 +136,7 @@ def read_task(
             together -= {name}
     first = sources["train"]
     names = columns_of(first)
+    lists, flags = forms_of(first, names)
     columns = choose_columns(
         first.name,
         names,
@@ -134,11 +144,12 @@ def read_task(
         text_pair=text_pair,
         label=label,
         kind=kind,
-        lists=list_columns(first, names),
+        lists=lists,
+        flags=flags,
     )
     tables = {name: read_table_of(source, columns) for name, source in sources.items()}
     unlabelled = {name for name in together if not has_labels(tables[name], columns)}
-    separator = separator_of(columns, tables["train"][columns.label])
+    separator = None if columns.flags else separator_of(columns, tables["train"][columns.label])
     if separator is not None and kind is None:
         columns = replace(columns, kind="multi-label")
     rows = {
@@ -146,7 +157,7 @@ def read_task(
         for name, source in sources.items()
         if name not in unlabelled
     }
-    declared = declared_labels(first, columns.label)
+    declared = columns.flags or declared_labels(first, columns.label)
     found = kind or kind_by_values(columns, rows["train"].labels, declared)
     splits, labels = as_splits(found, rows, declared)
     chosen = metric_for(found, labels, metric)
@@ -167,6 +178,7 @@ def read_task(
         origin=origin,
         data_hash=content_hash(found, labels, splits, drawn),
         folds=drawn,
+        flags=columns.flags,
     )
 
 

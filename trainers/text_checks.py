@@ -50,7 +50,7 @@ def constant_columns(rows: Rows) -> Iterator[Finding]:
         if name is not None and values is not None and len(set(values)) == 1:
             alone = name == task.text and task.text_pair is None
             yield constant([name], values[0], len(used), "error" if alone else "warning")
-    others = [name for name in rows.table if name not in (task.text, task.text_pair, task.label)]
+    others = [name for name in rows.table if name not in task.columns]
     same = [name for name in others if is_constant(rows.table[name])]
     if same:
         yield constant(same, rows.table[same[0]][0], len(rows.table), "advice")

@@ -17,11 +17,13 @@ from selector import portfolio
 from selector.experience import rank
 from selector.likeness import alike
 from selector.meta_features import SPREAD
+from selector.portfolio import shipped
 from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
 from selector.space import Space, defaults, space_of
 from storage.database import Database, open_database
 from storage.records import Report, State, Study, Trial
 from trainers.domains import Choice, Float
+from trainers.kinds import KINDS, single
 from trainers.method import METHODS, MethodConfig
 
 SPACE = space_of([METHODS[name] for name in ("adapter", "bitfit", "lora")])
@@ -213,6 +215,14 @@ def test_the_portfolio_stands_in_only_for_its_kind_of_task(
     assert store.suggested(5, kind="regression") == []
     store.study("near", {GOOD: 0.9, POOR: 0.1})
     assert [one.origin for one in store.suggested(2)] == ["memory: near", "portfolio"]
+
+
+def test_the_shipped_portfolio_holds_configurations_of_known_methods_and_says_what_made_it() -> None:
+    kept = shipped()
+    assert set(kept["kinds"]) <= {single(kind) for kind in KINDS}
+    for one in kept["configurations"]:
+        assert METHODS[one["method"]].from_values(one["values"]).values() == one["values"]
+    assert "benchmarks/portfolio.py" in kept["provenance"]["script"]
 
 
 def test_a_study_from_before_meta_features_is_still_asked(store: Store) -> None:

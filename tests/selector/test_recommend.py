@@ -153,7 +153,8 @@ def test_test_scores_never_change_the_choice() -> None:
 
 def test_json_has_exactly_the_promised_keys() -> None:
     values = chosen([LORA], [MAJORITY, PROBE]).to_json()
-    row = ["config", "method", "stored_bytes", "test", "trainable_parameters", "trial", "validation"]
+    row = ["beyond_limits", "config", "latency", "method", "stored_bytes", "test"]
+    row += ["trainable_parameters", "trial", "validation"]
     assert sorted(values) == sorted([*row, "alternatives", "compared", "reason", "tied", "tied_baselines"])
     assert sorted(values["test"]) == ["high", "low", "mean", "seeds"]
     assert all(sorted(one) == sorted([*row, "why"]) for one in values["alternatives"])

@@ -11,7 +11,14 @@ from tiny import CLASSES, data_of, task_of_kind
 
 from trainers.backbone import Backbone
 from trainers.building import build_stack
-from trainers.latency import LEAST_PAIRS, MOST_PAIRS, WARM_UP, alternating, measure_latency
+from trainers.latency import (
+    BLOCK_SECONDS,
+    LEAST_PAIRS,
+    SECONDS,
+    WARM_UP,
+    alternating,
+    measure_latency,
+)
 from trainers.method import METHODS
 from trainers.stack import Candidate
 
@@ -24,9 +31,9 @@ class Machine:
         self.order: list[str] = []
 
     def runs(self, name: str, seconds: float):  # noqa: ANN201
-        def run() -> float:
+        def run(times: int) -> float:
             self.order.append(name)
-            return seconds * self.slowness[min(len(self.order), len(self.slowness)) - 1]
+            return times * seconds * self.slowness[min(len(self.order), len(self.slowness)) - 1]
 
         return run
 
@@ -45,18 +52,24 @@ def test_slow_first_runs_are_not_counted() -> None:
 
 def test_ratio_survives_a_machine_that_is_busy_half_of_the_time() -> None:
     chance = np.random.default_rng(0)
-    slowness = np.repeat(
-        chance.choice([1.0, 7.0], MOST_PAIRS + WARM_UP), 2
-    ).tolist()  # pairs meet the same load
+    slowness = np.repeat(chance.choice([1.0, 7.0], 50), 2).tolist()  # pairs meet the same load
     machine = Machine(slowness)
     assert alternating(machine.runs("module", 0.0013), machine.runs("plain", 0.001))[2] == pytest.approx(1.3)
 
 
-@pytest.mark.parametrize(("seconds", "pairs"), [(10.0, LEAST_PAIRS), (1e-6, MOST_PAIRS)])
-def test_slow_models_are_timed_a_few_times_and_fast_ones_often(seconds: float, pairs: int) -> None:
-    machine = Machine([1.0])
-    alternating(machine.runs("module", seconds), machine.runs("plain", seconds))
-    assert len(machine.order) == 2 * (pairs + WARM_UP)
+@pytest.mark.parametrize("seconds", [10.0, 0.03, 1e-3, 1e-5])
+def test_a_measurement_is_short_and_each_block_outlasts_a_turn_of_the_processor(seconds: float) -> None:
+    machine, blocks = Machine([1.0]), []
+
+    def plain(times: int) -> float:
+        blocks.append(times * seconds)
+        return machine.runs("plain", seconds)(times)
+
+    alternating(machine.runs("module", seconds), plain)
+    timed = blocks[WARM_UP:]
+    assert LEAST_PAIRS <= len(timed)
+    assert min(timed) >= BLOCK_SECONDS * 0.999
+    assert sum(timed) <= max(SECONDS, LEAST_PAIRS * seconds) * 1.001
 
 
 @pytest.mark.parametrize("method", ["lora", "prefix", "prompt", "unipelt", "full"])

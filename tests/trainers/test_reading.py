@@ -79,6 +79,15 @@ def test_a_cell_of_ten_megabytes_is_read(tmp_path: Path) -> None:
     assert [len(text) for text in columns["text"]] == [10_000_000, 1]
 
 
+def test_a_table_of_twenty_thousand_columns_is_read(tmp_path: Path) -> None:
+    # looking for each name among all others took minutes
+    numbers = ",".join(map(str, range(20_000)))
+    path = tmp_path / "wide.csv"
+    path.write_text(f"text,label,{numbers}\n" + f"a,x,{numbers}\nb,y,{numbers}\n" * 2)
+    assert len(columns_of(open_source(path))) == 20_002
+    assert read_task(path, path, path).labels == ("x", "y")
+
+
 def test_numbers_and_truth_values_become_labels(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": value} for value in (1, 1.0, True, True, " 2 ", 2)]
     (tmp_path / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)))

@@ -1,0 +1,133 @@
+"""Budgets on simulated devices: whichever ends first, and never overshot by more than one rung."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from simulated import SPACE, Simulation, World
+
+from selector.allowance import Allowance, Meter
+from selector.search import SearchError
+from storage.records import State
+
+
+def world_of(seed: int, spread: float = 4.0, error: float = 2.0) -> World:
+    """Methods whose paces differ by up to `spread`, and a calibration that is wrong by up to `error`."""
+    chance = np.random.default_rng(seed)
+    paces = {method.name: float(np.exp(chance.uniform(0, np.log(spread)))) for method in SPACE.methods}
+    wrong = float(np.exp(chance.uniform(-np.log(error), np.log(error))))
+    return World(paces=paces, calibrated=wrong * float(np.mean(list(paces.values()))))
+
+
+def repeats(simulation: Simulation) -> int:
+    return sum(t.repeat_of is not None and t.state is State.COMPLETE for t in simulation.study.trials)
+
+
+def run(simulation: Simulation) -> bool:
+    """Whether the study came to its end; the budget may be too small for anything."""
+    try:
+        simulation.run()
+    except SearchError as error:
+        assert "the budget pays for no candidate" in str(error)
+        return False
+    return True
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("kind", ["budget_seconds", "device_seconds"])
+def test_a_budget_is_never_overshot_by_more_than_one_rung(tmp_path: Path, kind: str, slots: int) -> None:
+    chance = np.random.default_rng(slots)
+    for seed in range(12):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        budget = float(np.exp(chance.uniform(np.log(10), np.log(2000))))
+        simulation = Simulation(folder, world_of(seed), slots=slots, trials=24, **{kind: budget})
+        run(simulation)
+        rung = max(simulation.world.rungs, default=0.0)
+        used = simulation.seconds if kind == "budget_seconds" else simulation.world.device_seconds
+        assert used <= budget + rung, (
+            f"seed {seed}: {used:.0f} s of {budget:.0f} s, longest rung {rung:.0f} s"
+        )
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("kind", ["budget_seconds", "device_seconds"])
+def test_a_budget_that_pays_for_a_few_trainings_ends_with_a_repeated_finalist(
+    tmp_path: Path, kind: str, slots: int
+) -> None:
+    for seed in range(6):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        world = world_of(seed)
+        training = 8 * max(world.paces.values())
+        simulation = Simulation(folder, world, slots=slots, trials=24, **{kind: 5 * training})
+        assert run(simulation)
+        assert repeats(simulation) >= 1
+
+
+def test_a_large_budget_changes_nothing(tmp_path: Path) -> None:
+    found = []
+    for name, options in (("free", {}), ("limited", {"budget_seconds": 1e6, "device_seconds": 1e6})):
+        folder = tmp_path / name
+        folder.mkdir()
+        simulation = Simulation(folder, world_of(0), trials=16, **options)
+        simulation.run()
+        found.append([(t.method, t.config, t.state, t.epochs) for t in simulation.study.trials])
+    assert found[0] == found[1]
+
+
+def test_more_budget_is_used_not_left(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, world_of(1, error=1.0), trials=1000, device_seconds=2000.0)
+    simulation.run()
+    assert 0.55 * 2000 < simulation.world.device_seconds <= 2000 + max(simulation.world.rungs)
+
+
+def test_repeats_that_are_not_paid_for_are_given_up_with_the_reason(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, world_of(2), trials=8, seeds=5, device_seconds=300.0)
+    simulation.run()
+    given_up = [t for t in simulation.study.trials if t.repeat_of is not None and t.state is State.PRUNED]
+    assert repeats(simulation) >= 1
+    assert all(t.message.startswith("the budget does not pay for it: about") for t in given_up)
+
+
+def test_a_budget_for_nothing_says_what_a_training_takes(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, world_of(0, error=1.0), trials=8, budget_seconds=3.0)
+    with pytest.raises(SearchError, match=r"the budget pays for no candidate: .* takes about \d+ s here"):
+        simulation.run()
+    assert not simulation.study.trials
+
+
+def test_both_budgets_count_and_the_shorter_one_ends_the_search(tmp_path: Path) -> None:
+    spent = []
+    for name, options in (
+        ("clock", {"budget_seconds": 200.0, "device_seconds": 1e5}),
+        ("device", {"budget_seconds": 1e5, "device_seconds": 200.0}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        simulation = Simulation(folder, world_of(3), trials=64, **options)
+        simulation.run()
+        spent.append(simulation.world.device_seconds)
+    assert all(100 < one < 260 for one in spent)
+
+
+def test_a_rung_starts_only_before_the_deadline_and_if_it_will_end_in_time() -> None:
+    allowance = Allowance(deadline=100.0, ends=150.0, device_deadline=40.0, device_ends=60.0)
+    assert allowance.pays(now=90, used=30, predicted=30)
+    assert not allowance.pays(now=101, used=30, predicted=1)
+    assert not allowance.pays(now=90, used=10, predicted=61)
+    assert not allowance.pays(now=90, used=41, predicted=1)
+    assert not allowance.pays(now=90, used=35, predicted=30)
+    assert Allowance().pays(now=1e12, used=1e12, predicted=1e12)
+
+
+def test_the_next_rung_is_predicted_from_the_pace_of_the_last() -> None:
+    time = [0.0]
+    meter = Meter(Allowance(device_ends=100.0), clock=lambda: time[0])
+    meter.start()
+    time[0] = 40.0
+    meter.stop(candidate_epochs=16)  # 2.5 s each
+    assert meter.pays_for(24) and not meter.pays_for(25)
+    assert meter.used == 40.0
