@@ -62,6 +62,8 @@ def propose(
     searched = [trial for trial in trials if trial.repeat_of is None]
     seen: Seen = {(trial.method, *sorted(trial.config.items())) for trial in searched}
     working = _not_used_up(_working(searched, space), seen)
+    if not working.methods:
+        return []
     first = list(islice(_fresh(defaults(working), seen), count))
     knowledge = Knowledge(
         known=_known(searched, working),
