@@ -75,7 +75,17 @@ def search(
     trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
     epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
     budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
+    finalists: Annotated[
+        int,
+        typer.Option(help="Configurations that are repeated with fresh seeds, spread over methods.", min=1),
+    ] = 5,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
+    full_finetuning: Annotated[
+        bool,
+        typer.Option(
+            "--full-finetuning/--no-full-finetuning", help="Train full fine-tuning as a baseline, too."
+        ),
+    ] = True,
     train_rows: TrainRows = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
     dtype: Annotated[
@@ -109,7 +119,9 @@ def search(
         trials=trials,
         epochs=epochs,
         budget_seconds=None if budget is None else _seconds(budget),
+        finalists=finalists,
         seeds=seeds,
+        full_finetuning=full_finetuning,
         train_rows=train_rows,
         seed=seed,
         dtype=dtype,

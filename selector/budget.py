@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from storage.records import Trial
+
 SEARCH_SHARE = 0.6
-"""Share of a budget that the search may use. Three finalists with three seeds cost about as much as
-sixteen halved trials, so the rest is theirs."""
+"""Share of a budget that the search may use. Five finalists with three seeds cost more than sixteen halved
+trials, but a third seed gives way more lightly than a configuration."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,24 @@ class Clock:
         return self.search_deadline is None or time.time() < self.search_deadline
 
     @property
+    def search_seconds(self) -> float:
+        """Seconds until no search rung is started any more; infinite without a budget."""
+        return math.inf if self.search_deadline is None else self.search_deadline - time.time()
+
+    @property
+    def halfway(self) -> bool:
+        """Whether half of the budget is used; never without one."""
+        return self.budget_seconds is not None and self.seconds > self.budget_seconds / 2
+
+    @property
     def remaining(self) -> float:
         """Seconds left; infinite without a budget."""
         return math.inf if self.budget_seconds is None else self.budget_seconds - self.seconds
+
+
+def whole_training(trials: Sequence[Trial], epochs: int) -> float:
+    """Seconds of one whole training: of the dearest trial, scaled up from what it has used."""
+    return max(trial.reports[-1].seconds * epochs / trial.epochs for trial in trials)
 
 
 def affordable_repeats(

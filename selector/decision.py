@@ -10,18 +10,27 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 
 from selector.bootstrap import Predictions
+from selector.comparison import Asked
 from selector.contenders import Contender, Finalist
+from selector.edges import at_edge
+from selector.full_finetuning import INTERRUPTED, LEARNING_RATES, proposed
 from selector.jobs import Logits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
+from selector.space import Space
 from selector.study import RequestError
 from storage.files import Files
 from storage.records import Baseline, State, Study, Trial
+from trainers.building import method_named
+from trainers.domains import Domain, Float
+from trainers.method import domains
 from trainers.task import Split, Task
 
 
-def decide(study: Study, files: Files, task: Task) -> Recommendation:
+def decide(study: Study, files: Files, task: Task, space: Space, left_out: str = "") -> Recommendation:
     """Recommend from the repeats of the finalists and from the baselines.
+
+    `space` is what was searched, and `left_out` says why full fine-tuning was not compared.
 
     Raises:
         SearchError: if no repeat of any finalist could be trained.
@@ -33,7 +42,7 @@ def decide(study: Study, files: Files, task: Task) -> Recommendation:
             f"no finalist could be repeated: {failed[0] if failed else 'no repeat was trained'}"
         )
     trials = {trial.number: trial for trial in study.trials}
-    finalists = [_finalist(trials[number], group, files, task) for number, group in repeats.items()]
+    finalists = [_finalist(trials[number], group, files, task, space) for number, group in repeats.items()]
     baselines = [_baseline(baseline, files, task) for baseline in study.baselines]
     return recommend(
         finalists,
@@ -42,9 +51,31 @@ def decide(study: Study, files: Files, task: Task) -> Recommendation:
         test_labels=_truth(task, task.test),
         metric=task.metric,
         classes=task.labels,
-        searched=sum(trial.repeat_of is None for trial in study.trials),
+        asked=_asked(study),
+        left_out="" if any(finalist.whole for finalist in finalists) else left_out,
         seed=study.spec["seed"],
     )
+
+
+def test_scores(
+    study: Study, files: Files, task: Task
+) -> tuple[dict[int, Mapping[str, float]], dict[str, Mapping[str, float]]]:
+    """Metrics on the test split: of finalists' repeats by number, of baselines by name."""
+
+    def metrics(owner: Trial | Baseline) -> Mapping[str, float]:
+        found: Mapping[str, float] = task.metrics(task.test, _logits(owner, files)["test"])
+        return found
+
+    repeats = [trial for group in finished_repeats(study).values() for trial in group]
+    return (
+        {trial.number: metrics(trial) for trial in repeats},
+        {baseline.name: metrics(baseline) for baseline in study.baselines},
+    )
+
+
+def _asked(study: Study) -> Asked:
+    searched = [t for t in study.trials if proposed(t, study.spec["methods"]) and t.message != INTERRUPTED]
+    return Asked(trials=study.spec["trials"], searched=len(searched), seeds=study.spec["seeds"])
 
 
 def finished_repeats(study: Study) -> dict[int, list[Trial]]:
@@ -56,8 +87,9 @@ def finished_repeats(study: Study) -> dict[int, list[Trial]]:
     return groups
 
 
-def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task) -> Finalist:
+def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task, space: Space) -> Finalist:
     logits = [_logits(repeat, files) for repeat in repeats]
+    whole = trial.state is State.COMPLETE
     return Finalist(
         trial=trial.number,
         method=trial.method,
@@ -66,7 +98,17 @@ def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task) 
         trainable_parameters=trial.trainable_parameters or 0,
         validation=_predictions(task, task.validation, [each["validation"] for each in logits]),
         test=_predictions(task, task.test, [each["test"] for each in logits]),
+        curve=tuple((one.epochs, one.metrics[task.metric]) for one in trial.reports) if whole else (),
+        at_edge=at_edge(trial.config, _ranges(trial.method, space)),
     )
+
+
+def _ranges(method: str, space: Space) -> Mapping[str, Domain]:
+    """What was searched; of full fine-tuning, which is not, the learning rates that every study tries."""
+    if method in space.domains:
+        return space.domains[method]
+    rates = Float(min(LEARNING_RATES), max(LEARNING_RATES), log=True)
+    return {**domains(method_named(method)), "learning_rate": rates}
 
 
 def _baseline(baseline: Baseline, files: Files, task: Task) -> Contender:
@@ -170,6 +212,16 @@ def _baseline_module(study: Study, name: str, files: Files) -> Chosen:
         logits=_logits(baseline, files)["validation"],
         facts={"baseline": name, "scores": scores, **_why(study, None)},
     )
+
+
+def left_module(study: Study) -> bool:
+    """Whether the recommended contender is a module that can be exported: texts' baselines are none."""
+    assert study.recommendation is not None
+    chosen = study.recommendation["trial"]
+    if chosen is None:
+        name = study.recommendation["method"]
+        return any(one.name == name and one.module_file is not None for one in study.baselines)
+    return any(chosen in (t.number, t.repeat_of) and t.module_file is not None for t in study.trials)
 
 
 def _why(study: Study, number: int | None) -> dict[str, Any]:

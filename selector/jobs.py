@@ -39,6 +39,8 @@ class Entry:
     """Initialises the module and the head."""
     stored_bytes: int
     """Of two trials with equal scores the smaller one goes on."""
+    keep_module: bool = True
+    """Whether the trained module comes back; of full fine-tuning one is enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,9 @@ class Bracket:
     order_seed: int
     """Orders the training data."""
     final: bool = False
-    """Finalists: nobody is cut, and the test split is scored at the end."""
+    """Finalists: nobody is cut, and the test split is predicted at the end."""
+    best_only: bool = False
+    """After each rung only the best goes on."""
     deadline: float | None = None
     """Time (seconds since the epoch) after which no further rung is started."""
 
@@ -73,7 +77,7 @@ class Outcome:
     state: State
     report: Report | None = None
     module: bytes | None = None
-    """The trained module; only when the trial is complete."""
+    """The trained module; only when the trial is complete, and only if it is to be kept."""
     validation_logits: Logits | None = None
     test_logits: Logits | None = None
     message: str = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from selector.full_finetuning import METHOD
 from storage.records import State, Study, Trial
 
 SHARED = ("layers", "learning_rate", "weight_decay")
@@ -47,12 +48,62 @@ class Row:
     repeats: Repeats | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class BaselineScore:
+    """One baseline, by the study's metric."""
+
+    name: str
+    validation: float
+    """Mean over its seeds."""
+    test: float | None
+    """None until the choice stands."""
+    trainable_parameters: int
+    stored_bytes: int
+    seeds: int
+
+
 def leaderboard(study: Study) -> list[Row]:
     """Trials of the search, the best first: whole trainings by score, then cut ones by how far they came."""
     metric = study.task["metric"]
     searched = [trial for trial in study.trials if trial.repeat_of is None]
     rows = [_row(trial, metric, study.trials) for trial in searched]
     return sorted(rows, key=_rank)
+
+
+def baselines(study: Study) -> list[BaselineScore]:
+    """What was trained beside the search; full fine-tuning last, as soon as one of its repeats is there."""
+    metric = study.task["metric"]
+    rows = [
+        BaselineScore(
+            name=one.name,
+            validation=one.validation[metric],
+            test=one.test.get(metric),
+            trainable_parameters=one.trainable_parameters,
+            stored_bytes=one.stored_bytes,
+            seeds=1,
+        )
+        for one in study.baselines
+    ]
+    if METHOD in (study.spec.get("methods") or ()):
+        return rows
+    repeats = [t for t in _repeats(study.trials) if t.method == METHOD]
+    return [*rows, _mean_of(repeats, metric)] if repeats else rows
+
+
+def _mean_of(repeats: Sequence[Trial], metric: str) -> BaselineScore:
+    tests = [trial.test[metric] for trial in repeats if trial.test is not None]
+    return BaselineScore(
+        name=METHOD,
+        validation=fmean(trial.reports[-1].metrics[metric] for trial in repeats),
+        test=fmean(tests) if tests else None,
+        trainable_parameters=repeats[0].trainable_parameters or 0,
+        stored_bytes=repeats[0].stored_bytes or 0,
+        seeds=len(repeats),
+    )
+
+
+def _repeats(trials: Sequence[Trial]) -> list[Trial]:
+    return [t for t in trials if t.repeat_of is not None and t.state is State.COMPLETE and t.reports]
 
 
 def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
@@ -69,15 +120,11 @@ def config_text(config: Mapping[str, Any]) -> str:
     """A configuration in one line: the method's own fields first, then those that all methods share."""
     said = [n for n, value in config.items() if value not in QUIET and not (n in FACTORS and value == 1)]
     names = sorted(said, key=lambda name: name in SHARED)
-    return ", ".join(f"{name} {_text(config[name])}" for name in names)
+    return ", ".join(f"{name} {value_text(config[name])}" for name in names)
 
 
 def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
-    repeated = [
-        one.reports[-1].metrics[metric]
-        for one in trials
-        if one.repeat_of == trial.number and one.state is State.COMPLETE and one.reports
-    ]
+    repeated = [t.reports[-1].metrics[metric] for t in _repeats(trials) if t.repeat_of == trial.number]
     return Row(
         number=trial.number,
         method=trial.method,
@@ -98,7 +145,8 @@ def _rank(row: Row) -> tuple[float, ...]:
     return ORDER.index(row.state), -epochs, -score, row.number
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value of a configuration, such as yes, 8 or 3.2e-4."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, float):

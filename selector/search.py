@@ -7,8 +7,10 @@ from dataclasses import asdict, replace
 
 from safetensors.numpy import save as save_arrays
 
-from selector.budget import Clock, affordable_repeats
-from selector.finalists import choose_finalists
+from selector import full_finetuning
+from selector.budget import Clock, whole_training
+from selector.finalists import Finals, choose_finalists, plan_finals
+from selector.full_finetuning import INTERRUPTED, proposed
 from selector.halving import plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
 from selector.samplers import propose
@@ -23,7 +25,6 @@ from trainers.fidelity import Report as Measured
 from trainers.method import MethodConfig
 from trainers.task import Task
 
-INTERRUPTED = "the run ended while this trial was training"
 SMALLEST_BRACKET = 4
 BASELINES = 3
 """One answer for all, a linear model of the words, the linear probe."""
@@ -49,7 +50,9 @@ class Search:
         space: Space,
         cost: Callable[[MethodConfig], Cost | None],
         clock: Clock,
+        no_full: str = "",
     ) -> None:
+        """`no_full` says why the backbone cannot be fully fine-tuned; empty where it can."""
         self._database = database
         self._files = files
         self._id = study_id
@@ -66,15 +69,19 @@ class Search:
         self._brackets = 1 + max((t.bracket for t in study.trials if t.bracket is not None), default=-1)
         self._running: list[Job] = []
         self._finals: list[Bracket] | None = None
+        self.left_out = no_full if self._spec.full_finetuning else "it was not asked for"
+        """Why full fine-tuning is not compared; empty as long as it is."""
 
     # ------------------------------------------------------------------------- giving out
 
     def next_job(self, slots: int) -> Job | Wait | None:
-        """The next job: the baselines, then brackets of the search, then the finalists."""
+        """The next job: the baselines, brackets of the search, among them full fine-tuning, the finalists."""
         job: Job | Wait | None
         if not self._baselines_started:
             self._baselines_started = True
             job = Baselines(seed=self._spec.seed)
+        elif self._full_is_due():
+            job = self._full_bracket()
         elif self._to_propose() > 0 and self._clock.searching:
             job = self._propose(slots)
         elif self._running and self._finals is None:
@@ -95,7 +102,9 @@ class Search:
         return job
 
     def _searched(self) -> list[Trial]:
-        return [t for t in self._trials.values() if t.repeat_of is None and t.message != INTERRUPTED]
+        return [
+            t for t in self._trials.values() if proposed(t, self._spec.methods) and t.message != INTERRUPTED
+        ]
 
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
@@ -107,6 +116,36 @@ class Search:
         configs = propose(list(self._trials.values()), count, self._space, self._task.metric, self._spec.seed)
         trials = [self._add(config, self._spec.seed) for config in configs]
         return self._bracket(trials, rungs=plan(self._spec.epochs), deadline=self._clock.search_deadline)
+
+    def _full_is_due(self) -> bool:
+        """After the first bracket; under a budget last, or when half is used, and only if it may fit."""
+        named = full_finetuning.METHOD in (self._spec.methods or ())
+        if self.left_out or named or not full_finetuning.untried(self._trials.values()):
+            return False
+        deadline = self._clock.search_deadline
+        if deadline is None:
+            return self._brackets > 0
+        trained = [trial for trial in self._searched() if trial.reports]
+        if not trained or not self._clock.searching or (self._to_propose() > 0 and not self._clock.halfway):
+            return False
+        share = plan(self._spec.epochs)[0] / self._spec.epochs
+        seconds = full_finetuning.first_rung(whole_training(trained, self._spec.epochs), share)
+        if seconds > self._clock.search_seconds:
+            self.left_out = (
+                f"its learning rates would be compared after about {seconds:.0f} s, "
+                f"and the search had {self._clock.search_seconds:.0f} s left"
+            )
+        return not self.left_out
+
+    def _full_bracket(self) -> Bracket:
+        kind = method_named(full_finetuning.METHOD)
+        configs = [
+            kind.from_values({"learning_rate": rate})
+            for rate in full_finetuning.untried(self._trials.values())
+        ]
+        trials = [self._add(config, self._spec.seed) for config in configs]
+        rungs, deadline = plan(self._spec.epochs), self._clock.search_deadline
+        return self._bracket(trials, rungs=rungs, deadline=deadline, best_only=True)
 
     def _add(self, config: MethodConfig, seed: int, repeat_of: int | None = None) -> Trial:
         cost = self._cost(config)
@@ -131,6 +170,7 @@ class Search:
         rungs: tuple[int, ...],
         deadline: float | None = None,
         final: bool = False,
+        best_only: bool = False,
     ) -> Bracket:
         entries = [
             Entry(
@@ -139,6 +179,7 @@ class Search:
                 values=trial.config,
                 seed=trial.seed,
                 stored_bytes=trial.stored_bytes or 0,
+                keep_module=self._keeps_module(trial),
             )
             for trial in trials
         ]
@@ -150,32 +191,61 @@ class Search:
             metric=self._task.metric,
             order_seed=trials[0].seed,
             final=final,
+            best_only=best_only,
             deadline=deadline,
         )
 
     def _plan_finals(self, slots: int) -> list[Bracket]:
-        """One bracket for each fresh seed; one for each training where several can run side by side."""
-        chosen = choose_finalists(self._searched(), self._task.metric, self._spec.finalists)
-        if not chosen:
-            reasons = [t.message for t in self._searched() if t.message]
-            why = f": {reasons[0]}" if reasons else ""
-            raise SearchError(f"no configuration could be trained{why}")
-        finalists, seeds = affordable_repeats(
-            len(chosen),
-            self._spec.seeds,
-            training_seconds=_whole_training(chosen, self._spec.epochs),
-            slots=slots,
-            remaining=self._clock.remaining,
-        )
+        """One bracket for each fresh seed; one for each training where several can run side by side.
+
+        Full fine-tuning starts first: its trainings are the longest.
+        """
+        finals = self._finals_of(slots)
+        first = self._spec.seed + 1
+        groups = [(finals.finalists, seed) for seed in range(first, first + finals.seeds)]
+        if finals.full is not None:
+            groups = [((finals.full,), seed) for seed in range(first, first + finals.full_seeds)] + groups
         brackets = []
-        for seed in range(self._spec.seed + 1, self._spec.seed + 1 + seeds):
-            repeats = [
-                self._repeat(trial, seed) for trial in chosen[:finalists] if not self._repeated(trial, seed)
-            ]
+        for chosen, seed in groups:
+            repeats = [self._repeat(trial, seed) for trial in chosen if not self._repeated(trial, seed)]
             size = len(chosen) if slots == 1 else 1
             parts = [repeats[i : i + size] for i in range(0, len(repeats), size)]
             brackets += [self._bracket(part, rungs=(self._spec.epochs,), final=True) for part in parts]
         return brackets
+
+    def _finals_of(self, slots: int) -> Finals:
+        metric = self._task.metric
+        chosen = choose_finalists(self._searched(), metric, self._spec.finalists)
+        full = choose_finalists(full_finetuning.attempts(self._trials.values()), metric, 1)
+        if not chosen and not full:
+            reasons = [t.message for t in self._trials.values() if t.message]
+            why = f": {reasons[0]}" if reasons else ""
+            raise SearchError(f"no configuration could be trained{why}")
+        finals = plan_finals(
+            chosen,
+            None if not full or full[0] in chosen else full[0],
+            seeds=self._spec.seeds,
+            epochs=self._spec.epochs,
+            slots=slots,
+            remaining=self._clock.remaining,
+        )
+        self.left_out = self.left_out or finals.left_out or self._full_failure(found=bool(full))
+        return finals
+
+    def _full_failure(self, *, found: bool) -> str:
+        """Why no learning rate of full fine-tuning came to a score; empty where one did."""
+        tried = full_finetuning.attempts(self._trials.values())
+        messages = [trial.message for trial in tried if trial.message]
+        return "" if found else (messages or ["the search had no time for it"])[0]
+
+    def _keeps_module(self, trial: Trial) -> bool:
+        """Full fine-tuning leaves modules as large as the backbone: one is kept, of the first repeat."""
+        if trial.method != full_finetuning.METHOD:
+            return True
+        beside = [
+            t for t in self._trials.values() if t.repeat_of == trial.repeat_of and t.state is not State.FAIL
+        ]
+        return trial.repeat_of is not None and trial.number == min(one.number for one in beside)
 
     def _repeat(self, trial: Trial, seed: int) -> Trial:
         return self._add(method_named(trial.method).from_values(trial.config), seed, repeat_of=trial.number)
@@ -204,7 +274,6 @@ class Search:
             Baseline(
                 name=result.name,
                 validation=task.metrics(task.validation, result.validation_logits),
-                test=task.metrics(task.test, result.test_logits),
                 config=result.config,
                 trainable_parameters=result.trainable_parameters,
                 stored_bytes=result.stored_bytes,
@@ -231,7 +300,6 @@ class Search:
                 self._id,
                 trial.number,
                 State.COMPLETE,
-                test=trial.test,
                 module_file=trial.module_file,
                 predictions_file=trial.predictions_file,
             )
@@ -250,7 +318,6 @@ class Search:
             message=outcome.message,
             module_file=None if outcome.module is None else self._files.put(outcome.module),
             predictions_file=None if logits is None else self._keep_logits(logits, test),
-            test=None if test is None else self._task.metrics(self._task.test, test),
         )
 
     def _keep_logits(self, validation: Logits, test: Logits | None) -> str:
@@ -288,8 +355,3 @@ def _kept(rung: int, measured: Measured) -> Report:
     values = asdict(measured)
     gates = tuple(Gate(**gate) for gate in values.pop("gates"))
     return Report(rung=rung, gates=gates, **values)
-
-
-def _whole_training(trials: Sequence[Trial], epochs: int) -> float:
-    """Seconds of one whole training, scaled up from what the trials have used."""
-    return max(trial.reports[-1].seconds * epochs / trial.epochs for trial in trials)

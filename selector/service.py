@@ -13,7 +13,8 @@ from typing import Any
 from selector.budget import Clock
 from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
-from selector.decision import decide, module_to_export
+from selector.decision import decide, left_module, module_to_export, test_scores
+from selector.full_finetuning import METHOD as FULL
 from selector.jobs import Bench, Runner
 from selector.report import result
 from selector.runners.local import LocalRunner
@@ -25,7 +26,7 @@ from storage.files import Files, files_folder
 from storage.records import Export, State, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
-from trainers.building import costs_on
+from trainers.building import costs_on, method_named
 from trainers.checkpoint import BITS
 from trainers.export import module_from_bytes, write_export
 from trainers.pruning import Pruned, prune
@@ -67,7 +68,16 @@ def space_for(spec: StudySpec) -> tuple[Space, list[str]]:
         raise RequestError(str(error)) from None
     if not methods:
         raise RequestError(f"no method can run on backbone {spec.backbone!r}: {'; '.join(reasons)}")
+    left_out = why_not_full(spec) if spec.full_finetuning else ""
+    if left_out:
+        reasons.append(f"full fine-tuning is left out: {left_out}")
     return space_of(methods, sites), reasons
+
+
+def why_not_full(spec: StudySpec) -> str:
+    """Why the backbone cannot be fully fine-tuned; empty if it can."""
+    missing = method_named(FULL).missing(outline(spec.backbone, spec.dtype).sites)
+    return f"weights in {spec.dtype} cannot be trained" if missing else ""
 
 
 class Service:
@@ -142,28 +152,35 @@ class Service:
         study = self.database.study(study_id)
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
-        space, _ = space_for(spec)
-        cost = costs_on(spec.backbone, task.outputs, spec.dtype)
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
-        self._tell(study_id, "starting the workers", clock)
-        search = Search(self.database, self.files, study_id, task, space, cost, clock)
-        runner_of(spec.runner).run(search, _bench(study_id, task, spec))
-        self._tell(study_id, "comparing the finalists", clock)
-        recommendation = decide(self.database.study(study_id), self.files, task)
-        self.database.set_recommendation(study_id, recommendation.to_json())
+        if study.recommendation is None:
+            self._search(study_id, spec, task, clock)
+        # Else the test split was seen: nothing more is trained, and the choice stands.
         self._tell(study_id, "exporting the recommended module", clock)
         self._export_recommended(study_id, task)
         self.database.set_study_state(study_id, State.COMPLETE, message="", seconds=clock.seconds)
         return self.database.study(study_id)
+
+    def _search(self, study_id: int, spec: StudySpec, task: Task, clock: Clock) -> None:
+        """Train what is still to be trained, choose, and only then open the test split."""
+        space, _ = space_for(spec)
+        cost = costs_on(spec.backbone, task.outputs, spec.dtype)
+        self._tell(study_id, "starting the workers", clock)
+        no_full = why_not_full(spec)
+        search = Search(self.database, self.files, study_id, task, space, cost, clock, no_full)
+        runner_of(spec.runner).run(search, _bench(study_id, task, spec))
+        self._tell(study_id, "comparing the finalists", clock)
+        study = self.database.study(study_id)
+        recommendation = decide(study, self.files, task, space, search.left_out)
+        self.database.open_test(study_id, recommendation.to_json(), *test_scores(study, self.files, task))
 
     def _tell(self, study_id: int, message: str, clock: Clock) -> None:
         self.database.set_study_state(study_id, State.RUNNING, message=message, seconds=clock.seconds)
 
     def _export_recommended(self, study_id: int, task: Task) -> None:
         study = self.database.study(study_id)
-        assert study.recommendation is not None
-        if study.recommendation["trial"] is None and study.recommendation["method"] != "linear_probe":
-            return  # a text baseline won: there is no module to export
+        if not left_module(study):
+            return
         # Databases may share a folder of files, so the number alone would not do.
         name = f"study-{study_id}-{study.created:%Y%m%d-%H%M%S}"
         self._export(study, task, self.files.folder / "exports" / name, trial=None)

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from selector.halving import Standing, keep
+from selector.full_finetuning import METHOD as FULL
+from selector.halving import Standing, keep, keep_best
 from selector.jobs import BaselineResult, Baselines, Bench, Bracket, Entry, Job, Outcome, Result, Rung
 from storage.records import State
 from trainers.backbone import Backbone
@@ -19,6 +20,7 @@ from trainers.building import method_named
 from trainers.cost import cost_of
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
+from trainers.free_memory import check_memory
 from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
 from trainers.probe import linear_probe
@@ -95,7 +97,7 @@ def _kept(bracket: Bracket, rung: int, reports: dict[int, Report]) -> set[int]:
         for e in bracket.entries
         if e.number in reports
     ]
-    return keep(rung, standings, len(bracket.rungs))
+    return keep_best(standings) if bracket.best_only else keep(rung, standings, len(bracket.rungs))
 
 
 def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outcome:
@@ -123,10 +125,13 @@ class _Group:
 
     def __init__(self, entries: Sequence[Entry], bracket: Bracket, backbone: Backbone, data: Data) -> None:
         self.numbers = [entry.number for entry in entries]
+        self._keeps = {entry.number for entry in entries if entry.keep_module}
         self._failures: dict[int, str] = {}
         self._training: Training | None = None
         candidates = [Candidate(_config(entry), entry.seed) for entry in entries]
         try:
+            if candidates[0].config.name == FULL:
+                check_memory(backbone)
             epochs = bracket.rungs[-1]
             self._training = start_training(
                 backbone, data, candidates, epochs=epochs, seed=bracket.order_seed
@@ -169,7 +174,9 @@ class _Group:
                     number=number,
                     state=State.COMPLETE,
                     report=reports[number],
-                    module=Module(config, candidate.seed, state).to_bytes(),
+                    module=Module(config, candidate.seed, state).to_bytes()
+                    if number in self._keeps
+                    else None,
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                 )
