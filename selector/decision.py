@@ -233,7 +233,8 @@ def _why(study: Study, number: int | None) -> dict[str, Any]:
 
 
 def _possible(study: Study) -> str:
-    numbers = [t.number for t in study.trials if t.repeat_of is None and t.module_file is not None]
+    kept = [t for t in study.trials if t.module_file is not None]
+    numbers = sorted({t.number if t.repeat_of is None else t.repeat_of for t in kept})
     if not numbers:
         return "it has no trained module yet"
     return f"export one of its trained trials with --trial: {', '.join(map(str, numbers))}"
