@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from selector.jobs import Bench, JobSource, Wait
+from selector.jobs import Bench, JobSource, Wait, title
+from selector.study_log import LOG
 from selector.work import Worker, one_line
 
 
@@ -20,6 +21,7 @@ class LocalRunner:
                     result = next(results, None)
                 except Exception as error:  # of the job; what `record` raises is ours and ends the study
                     result, failure = None, one_line(error)
+                    LOG.exception("%s failed: %s", title(job), failure)
                 if result is None:
                     break
                 source.record(job, result)
