@@ -193,17 +193,20 @@ class Search:
         objectives = self._spec.objectives
         if len(objectives) == 1:
             objectives = USUAL_OBJECTIVES.get(self._spec.sampler, objectives)
-        return propose(
-            trials,
-            count,
-            self._space,
-            self._task.metric,
-            self._spec.seed,
-            suggested=[suggestion.config for suggestion in suggested],
-            fit=self._fit,
-            sampler=self._spec.sampler,
-            objectives=objectives,
-        )
+        try:
+            return propose(
+                trials,
+                count,
+                self._space,
+                self._task.metric,
+                self._spec.seed,
+                suggested=[suggestion.config for suggestion in suggested],
+                fit=self._fit,
+                sampler=self._spec.sampler,
+                objectives=objectives,
+            )
+        except ValueError as error:  # every method keeps failing
+            raise SearchError(str(error)) from None
 
     def _suggested(self) -> list[Suggestion]:
         """What the memory may add: nothing once its places are taken."""
