@@ -47,6 +47,8 @@ class Entry:
     """Of two trials with equal scores and losses the smaller one goes on."""
     parameters: int = 0
     """Trained numbers."""
+    keep_module: bool = True
+    """Whether the trained module comes back; of full fine-tuning one is enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,9 @@ class Bracket:
     order_seed: int
     """Orders the training data."""
     final: bool = False
-    """Finalists: nobody is cut, and the test split is scored at the end."""
+    """Finalists: nobody is cut, and the test split is predicted at the end."""
+    best_only: bool = False
+    """After each rung only the best goes on."""
     patience: int | None = None
     """Epochs without a better validation score after which a trial stops; None: it is trained to the end."""
     allowance: Allowance = Allowance()
@@ -97,7 +101,7 @@ class Outcome:
     state: State
     report: Report | None = None
     module: bytes | None = None
-    """The trained module; only when the trial is complete."""
+    """The trained module; only when the trial is complete, and only if it is to be kept."""
     validation_logits: Logits | None = None
     test_logits: Logits | None = None
     module_logits: Logits | None = None

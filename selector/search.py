@@ -8,11 +8,13 @@ from dataclasses import asdict, replace
 
 from safetensors.numpy import save as save_arrays
 
+from selector import full_finetuning
 from selector.allowance import Allowance
-from selector.budget import Clock, affordable_repeats
+from selector.budget import Clock
 from selector.estimate import estimate
-from selector.finalists import choose_finalists
+from selector.finalists import Finals, choose_finalists, plan_finals
 from selector.fitting import Fit, unlimited
+from selector.full_finetuning import INTERRUPTED, proposed
 from selector.halving import Plan, plan
 from selector.jobs import (
     BaselineResult,
@@ -43,7 +45,6 @@ from trainers.fidelity import Report as Measured
 from trainers.method import MethodConfig
 from trainers.task import Task
 
-INTERRUPTED = "the run ended while this trial was training"
 SMALLEST_BRACKET = 4
 BASELINES = 3
 """One answer for all, a linear model of the words, the linear probe."""
@@ -71,7 +72,9 @@ class Search:
         clock: Clock,
         limits: Limits = NO_LIMITS,
         fit: Fit = unlimited,
+        no_full: str = "",
     ) -> None:
+        """`no_full` says why the backbone cannot be fully fine-tuned; empty where it can."""
         self._database = database
         self._files = files
         self._id = study_id
@@ -94,11 +97,13 @@ class Search:
         self._ledger = Ledger(clock, self._spec, self._trials, spent)
         self._finals: list[Bracket] | None = None
         self._used_up = False
+        self.left_out = no_full if self._spec.full_finetuning else "it was not asked for"
+        """Why full fine-tuning is not compared; empty as long as it is."""
 
     # ------------------------------------------------------------------------- giving out
 
     def next_job(self, slots: int) -> Job | Wait | None:
-        """The next job: the baselines, then brackets of the search, then the finalists."""
+        """The next job: the baselines, brackets of the search, among them full fine-tuning, the finalists."""
         job: Job | Wait | None
         self._slots = slots
         if not self._baselines_started:
@@ -106,9 +111,13 @@ class Search:
             job = Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
         elif self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
             job = Wait()  # for the calibration: without a pace a budget cannot be kept
+        elif self._full_is_due(slots, over=False):
+            job = self._full_bracket()
         elif trials := self._proposals(slots):
             rungs = self._next_plan(slots).rungs
             job = self._bracket(trials, rungs=rungs, deadline=self._clock.search_deadline)
+        elif self._full_is_due(slots, over=True):
+            job = self._full_bracket()
         elif self._running and self._finals is None:
             job = Wait()
         else:
@@ -127,7 +136,9 @@ class Search:
         return job
 
     def _searched(self) -> list[Trial]:
-        return [t for t in self._trials.values() if t.repeat_of is None and t.message != INTERRUPTED]
+        return [
+            t for t in self._trials.values() if proposed(t, self._spec.methods) and t.message != INTERRUPTED
+        ]
 
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
@@ -168,7 +179,7 @@ class Search:
             return []
         suggested = self._suggested()
         # What was in training when a run ended is tried again only where nothing else is left.
-        everything = list(self._trials.values())
+        everything = [t for t in self._trials.values() if proposed(t, self._spec.methods)]
         configs = self._ask(everything, count, suggested) or self._ask(self._searched(), count, suggested)
         self._used_up = len(configs) < count
         return [
@@ -202,6 +213,40 @@ class Search:
         study = self._database.study(self._id)
         return suggest(study, similar_studies(self._database, study), self._space, places)
 
+    @property
+    def _full_is_searched(self) -> bool:
+        return full_finetuning.METHOD in (self._spec.methods or ())
+
+    def _full_is_due(self, slots: int, *, over: bool) -> bool:
+        """After the first bracket; under a budget when the search is over or half is used, if it may fit."""
+        if self.left_out or self._full_is_searched or self._finals is not None:
+            return False
+        if not full_finetuning.untried(self._trials.values()):
+            return False
+        if not self._ledger.limited:
+            return self._brackets > 0
+        if not (over or self._ledger.halfway) or not any(trial.reports for trial in self._searched()):
+            return False
+        epochs = self._full_plan().rungs[0] * len(full_finetuning.LEARNING_RATES)
+        seconds = epochs * (self._ledger.pace_of_full() or 0.0)
+        room = self._ledger.room(slots, self._brackets_running())
+        if seconds > room:
+            self.left_out = (
+                f"its learning rates would be compared after about {seconds:.0f} s, "
+                f"and the search had {room:.0f} s left"
+            )
+        return not self.left_out
+
+    def _full_plan(self) -> Plan:
+        return plan(self._spec.epochs, len(full_finetuning.LEARNING_RATES), self._spec.early_exit)
+
+    def _full_bracket(self) -> Bracket:
+        kind = method_named(full_finetuning.METHOD)
+        rates = full_finetuning.untried(self._trials.values())
+        trials = [self._add(kind.from_values({"learning_rate": rate}), self._spec.seed) for rate in rates]
+        rungs, deadline = self._full_plan().rungs, self._clock.search_deadline
+        return self._bracket(trials, rungs=rungs, deadline=deadline, best_only=True)
+
     def _add(
         self, config: MethodConfig, seed: int, repeat_of: int | None = None, origin: str | None = None
     ) -> Trial:
@@ -228,6 +273,7 @@ class Search:
         rungs: tuple[int, ...],
         deadline: float | None = None,
         final: bool = False,
+        best_only: bool = False,
     ) -> Bracket:
         entries = [
             Entry(
@@ -237,6 +283,7 @@ class Search:
                 seed=trial.seed,
                 stored_bytes=trial.stored_bytes or 0,
                 parameters=trial.trainable_parameters or 0,
+                keep_module=self._keeps_module(trial),
             )
             for trial in trials
         ]
@@ -252,6 +299,7 @@ class Search:
             metric=self._task.metric,
             order_seed=trials[0].seed,
             final=final,
+            best_only=best_only,
             patience=self._spec.patience,
             allowance=allowance,
             objectives=self._spec.objectives,
@@ -259,28 +307,62 @@ class Search:
         )
 
     def _plan_finals(self, slots: int) -> list[Bracket]:
-        """One bracket for each fresh seed; one for each training where several can run side by side."""
-        chosen = choose_finalists(self._searched(), self._task.metric, self._spec.finalists)
-        if not chosen:
-            reasons = [t.message for t in self._searched() if t.message]
-            why = f": {reasons[0]}" if reasons else ""
-            raise SearchError(f"no configuration could be trained{why}")
-        finalists, seeds = affordable_repeats(
-            len(chosen),
-            self._spec.seeds,
-            training_seconds=_whole_training(chosen, self._spec.epochs),
-            slots=slots,
-            remaining=self._ledger.remaining(slots),
-        )
-        brackets = []
-        for seed in range(self._spec.seed + 1, self._spec.seed + 1 + seeds):
-            repeats = [
-                self._repeat(trial, seed) for trial in chosen[:finalists] if not self._repeated(trial, seed)
+        """One bracket for each fresh seed; one for each training where several can run side by side.
+
+        Full fine-tuning starts first, because its trainings are the longest, but under a budget last.
+        """
+        finals = self._finals_of(slots)
+        first = self._spec.seed + 1
+        groups = [(finals.finalists, seed) for seed in range(first, first + finals.seeds)]
+        if finals.full is not None:
+            full: list[tuple[tuple[Trial, ...], int]] = [
+                ((finals.full,), seed) for seed in range(first, first + finals.full_seeds)
             ]
+            groups = groups + full if self._ledger.limited else full + groups
+        brackets = []
+        for chosen, seed in groups:
+            repeats = [self._repeat(trial, seed) for trial in chosen if not self._repeated(trial, seed)]
             size = len(chosen) if slots == 1 else 1
             parts = [repeats[i : i + size] for i in range(0, len(repeats), size)]
             brackets += [self._bracket(part, rungs=(self._spec.epochs,), final=True) for part in parts]
         return brackets
+
+    def _finals_of(self, slots: int) -> Finals:
+        metric = self._task.metric
+        chosen = choose_finalists(self._searched(), metric, self._spec.finalists)
+        tried = [] if self.left_out else full_finetuning.attempts(self._trials.values())
+        full = choose_finalists(tried, metric, 1)
+        if not chosen and not full:
+            reasons = [t.message for t in self._trials.values() if t.message]
+            why = f": {reasons[0]}" if reasons else ""
+            raise SearchError(f"no configuration could be trained{why}")
+        finals = plan_finals(
+            chosen,
+            None if not full or full[0] in chosen else full[0],
+            seeds=self._spec.seeds,
+            seconds=self._ledger.repeat_seconds,
+            slots=slots,
+            remaining=self._ledger.remaining(slots),
+        )
+        self.left_out = self.left_out or finals.left_out or self._full_failure(found=bool(full))
+        return finals
+
+    def _full_failure(self, *, found: bool) -> str:
+        """Why no learning rate of full fine-tuning came to a score; empty where one did."""
+        tried = full_finetuning.attempts(self._trials.values())
+        messages = [trial.message for trial in tried if trial.message]
+        return "" if found else (messages or ["the search had no time for it"])[0]
+
+    def _keeps_module(self, trial: Trial) -> bool:
+        """Full fine-tuning leaves modules as large as the backbone: one is kept, of the first repeat."""
+        if trial.method != full_finetuning.METHOD:
+            return True
+        beside = [
+            t
+            for t in self._trials.values()
+            if t.repeat_of == trial.repeat_of and t.state not in (State.FAIL, State.PRUNED)
+        ]
+        return trial.repeat_of is not None and trial.number == min(one.number for one in beside)
 
     def _next_final(self) -> Bracket | None:
         """The next repeats that the budgets pay for; those that they do not are given up."""
@@ -324,7 +406,6 @@ class Search:
             Baseline(
                 name=result.name,
                 validation=task.metrics(task.validation, result.validation_logits),
-                test=task.metrics(task.test, result.test_logits),
                 config=result.config,
                 trainable_parameters=result.trainable_parameters,
                 stored_bytes=result.stored_bytes,
@@ -362,7 +443,6 @@ class Search:
                 trial.number,
                 State.COMPLETE,
                 message=trial.message or None,
-                test=trial.test,
                 module_file=trial.module_file,
                 predictions_file=trial.predictions_file,
             )
@@ -384,7 +464,6 @@ class Search:
             predictions_file=None
             if logits is None
             else self._keep_logits(validation=logits, test=test, module=own),
-            test=None if test is None else self._task.metrics(self._task.test, test),
         )
 
     def _keep_logits(self, **parts: Logits | None) -> str:
@@ -420,6 +499,7 @@ class Search:
             methods=len(self._space.methods),
             slots=self._slots,
             searching=self._finals is None,
+            full=not self.left_out and not self._full_is_searched,
         )
         text = text if coming is None else f"{text}; {coming}"
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
@@ -431,8 +511,3 @@ def _kept(rung: int, measured: Measured) -> Report:
     gates = tuple(Gate(**gate) for gate in values.pop("gates"))
     values.pop("best_epoch")  # a finished trial's message tells it
     return Report(rung=rung, gates=gates, **values)
-
-
-def _whole_training(trials: Sequence[Trial], epochs: int) -> float:
-    """Seconds of one whole training, scaled up from what the trials have used."""
-    return max(trial.reports[-1].seconds * epochs / trial.epochs for trial in trials)

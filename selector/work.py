@@ -14,7 +14,8 @@ import torch
 
 from selector.allowance import Meter
 from selector.candidate_latency import time_entries
-from selector.halving import Standing, keep
+from selector.full_finetuning import METHOD as FULL
+from selector.halving import Standing, keep, keep_best
 from selector.jobs import (
     EARLY_STOPPING,
     BaselineResult,
@@ -40,6 +41,7 @@ from trainers.data import Data, prepare
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
 from trainers.folds import AnyTraining, FoldedTraining, begin
+from trainers.free_memory import check_memory
 from trainers.latency import measure_latency
 from trainers.method import MethodConfig
 from trainers.methods.linear_probe import LinearProbeConfig
@@ -149,7 +151,7 @@ def _kept(
         for entry in bracket.entries
         if entry.number in reports
     ]
-    return keep(rung, standings, len(bracket.rungs))
+    return keep_best(standings) if bracket.best_only else keep(rung, standings, len(bracket.rungs))
 
 
 def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outcome:
@@ -187,10 +189,13 @@ class _Group:
     def __init__(self, entries: Sequence[Entry], bracket: Bracket, backbone: Backbone, data: Data) -> None:
         self.numbers = [entry.number for entry in entries]
         self._backbone, self._data = backbone, data
+        self._keeps = {entry.number for entry in entries if entry.keep_module}
         self._failures: dict[int, str] = {}
         self._training: AnyTraining | None = None
         candidates = [Candidate(_config(entry), entry.seed) for entry in entries]
         try:
+            if candidates[0].config.name == FULL:
+                check_memory(backbone)
             self._training = begin(
                 backbone,
                 data,
@@ -238,7 +243,9 @@ class _Group:
                     number=number,
                     state=State.COMPLETE,
                     report=reports[number],
-                    module=Module(config, candidate.seed, state).to_bytes(),
+                    module=Module(config, candidate.seed, state).to_bytes()
+                    if number in self._keeps
+                    else None,
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                     module_logits=None if own is None else own[i],

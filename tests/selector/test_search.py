@@ -2,182 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tables import SPACE, Store, Table, gate_after, run
 
-import trainers.methods  # noqa: F401
 from selector.budget import Clock, affordable_repeats
-from selector.halving import Standing, keep
-from selector.jobs import BaselineResult, Baselines, Bracket, Job, Outcome, Result, Rung, Wait
-from selector.search import Search, SearchError
-from selector.space import space_of
-from selector.study import DataFile, StudySpec
-from storage.database import Database, open_database
-from storage.files import Files
-from storage.records import State, Study
-from trainers.cost import Cost
-from trainers.fidelity import Gate, Report
-from trainers.method import METHODS, MethodConfig
-from trainers.metrics import metrics_of
-from trainers.splits import Split
-from trainers.task import Task
-
-CLASSES, ROWS = 2, 40
-
-
-def split(rows: int = ROWS) -> Split:
-    return Split(tuple(map(str, range(rows))), None, np.arange(rows) % CLASSES)
-
-
-def make_task() -> Task:
-    return Task(
-        name="table",
-        kind="classification",
-        text="text",
-        text_pair=None,
-        label="label",
-        labels=("no", "yes"),
-        metric="accuracy",
-        train=split(),
-        validation=split(),
-        test=split(),
-        origin={},
-        data_hash="0",
-    )
-
-
-def logits_with(accuracy: float) -> np.ndarray:
-    """Logits that are right on this share of the rows."""
-    labels = np.arange(ROWS) % CLASSES
-    right = np.arange(ROWS) < round(accuracy * ROWS)
-    return np.eye(CLASSES, dtype=np.float32)[np.where(right, labels, 1 - labels)]
-
-
-def gate_after(epochs: int) -> Gate:
-    """A gate that opens with the epochs."""
-    return Gate(layer=3, module="lora", role="query", mean=epochs / 16, deviation=0.125)
-
-
-class Table:
-    """Trains by looking up: the score grows with the learning rate and the epochs."""
-
-    def __init__(self, *, diverging: str | None = None) -> None:
-        self.diverging = diverging
-        self.trained: list[int] = []
-
-    def perform(self, job: Job) -> Iterator[Result]:
-        if isinstance(job, Baselines):
-            for name in ("majority", "tfidf_logistic_regression", "linear_probe"):
-                yield BaselineResult(
-                    name=name,
-                    config={},
-                    validation_logits=logits_with(0.5),
-                    test_logits=logits_with(0.5),
-                    trainable_parameters=0,
-                    stored_bytes=0,
-                    seconds=0.0,
-                    features={"separation": 0.25} if name == "linear_probe" else {},
-                )
-            return
-        entries = list(job.entries)
-        for rung, epochs in enumerate(job.rungs):
-            last = rung == len(job.rungs) - 1
-            reports = {e.number: self._report(e.method, e.values["learning_rate"], epochs) for e in entries}
-            standings = [
-                Standing(
-                    number=e.number, method=e.method, score=reports[e.number].metrics["accuracy"], cost=1.0
-                )
-                for e in entries
-            ]
-            kept = {e.number for e in entries} if job.final else keep(rung, standings, len(job.rungs))
-            outcomes = []
-            for e in entries:
-                report = reports[e.number]
-                if not np.isfinite(report.train_loss):
-                    outcomes.append(
-                        Outcome(number=e.number, state=State.FAIL, report=report, message="diverged")
-                    )
-                elif last:
-                    self.trained.append(e.number)
-                    logits = logits_with(report.metrics["accuracy"])
-                    test = logits if job.final else None
-                    outcomes.append(
-                        Outcome(
-                            number=e.number,
-                            state=State.COMPLETE,
-                            report=report,
-                            module=b"module",
-                            validation_logits=logits,
-                            test_logits=test,
-                        )
-                    )
-                else:
-                    state = State.RUNNING if e.number in kept else State.PRUNED
-                    outcomes.append(Outcome(number=e.number, state=state, report=report))
-            yield Rung(bracket=job.number, rung=rung, outcomes=tuple(outcomes))
-            entries = [e for e, o in zip(entries, outcomes, strict=True) if o.state is State.RUNNING]
-            if not entries:
-                return
-
-    def _report(self, method: str, learning_rate: float, epochs: int) -> Report:
-        if method == self.diverging:
-            loss = float("nan")
-            return Report(
-                epochs=epochs,
-                metrics=metrics_of(logits_with(0) * np.nan, np.arange(ROWS) % 2),
-                train_loss=loss,
-                seconds=1.0,
-            )
-        accuracy = min(1.0, 0.5 + 20 * learning_rate) * (0.8 + 0.2 * epochs / 8)
-        report = metrics_of(logits_with(accuracy), np.arange(ROWS) % CLASSES)
-        gates = (gate_after(epochs),) if method == "unipelt" else ()
-        return Report(epochs=epochs, metrics=report, train_loss=0.1, seconds=float(epochs), gates=gates)
-
-
-SPACE = space_of([METHODS[name] for name in ("adapter", "bitfit", "lora", "prefix", "unipelt")])
-
-
-class Store:
-    """Studies in a fresh SQLite file, one at a time."""
-
-    def __init__(self, folder: Path, **options: object) -> None:
-        self.database: Database = open_database(f"sqlite:///{folder / 'study.db'}")
-        self.files = Files(folder / "files")
-        self.again("table", **options)
-
-    def again(self, name: str, **options: object) -> None:
-        """Another study in the same file."""
-        spec = StudySpec(train=DataFile(name="t.csv"), backbone="none", epochs=8, trials=12, **options)  # type: ignore[arg-type]
-        self.id = self.database.create_study(name, spec.to_json(), make_task().summary(), worker="test").id
-
-    def search(self, clock: Clock | None = None) -> Search:
-        return Search(self.database, self.files, self.id, make_task(), SPACE, cost, clock or Clock(None))
-
-    @property
-    def study(self) -> Study:
-        return self.database.study(self.id)
-
-
-def cost(config: MethodConfig) -> Cost:
-    return Cost(module_parameters=100, deployed_parameters=100, head_parameters=10)
-
-
-def run(search: Search, table: Table, *, stop_after: int | None = None) -> int:
-    """The local loop; with `stop_after`, dies after so many results. Returns how many there were."""
-    results = 0
-    while (job := search.next_job(slots=1)) is not None:
-        assert not isinstance(job, Wait)
-        for result in table.perform(job):
-            search.record(job, result)
-            results += 1
-            if results == stop_after:
-                return results
-        search.ended(job)
-    return results
+from selector.jobs import Baselines, Bracket, Outcome, Rung, Wait
+from selector.search import SearchError
+from storage.records import State
 
 
 def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
@@ -191,10 +25,11 @@ def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
         assert [report.epochs for report in trial.reports] == [2, 4, 8][: len(trial.reports)]
         assert (trial.state is State.COMPLETE) == (len(trial.reports) == 3) == (trial.module_file is not None)
         assert trial.test is None, "the search never sees the test split"
+    assert all(baseline.test == {} for baseline in store.study.baselines)
     repeats = [trial for trial in store.study.trials if trial.repeat_of is not None]
     assert len(repeats) == 9
     assert {trial.seed for trial in repeats} == {1, 2, 3}, "finalists get fresh seeds"
-    assert all(trial.test is not None for trial in repeats)
+    assert all(trial.predictions_file and trial.test is None for trial in repeats), "test is opened later"
     finalists = [searched[number] for number in sorted({trial.repeat_of for trial in repeats})]
     assert len({trial.method for trial in finalists}) == 3, "finalists are spread over methods"
     assert [b.name for b in store.study.baselines] == [
