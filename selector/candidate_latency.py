@@ -20,7 +20,7 @@ LATE = "stopped when the budget ended"
 
 
 def time_entries(
-    bracket: Bracket, backbone: Backbone, data: Data, meter: Meter
+    bracket: Bracket, backbone: Backbone, data: Data
 ) -> tuple[list[Entry], dict[int, Mapping[str, Any]], list[Outcome]]:
     """Which entries are to be trained, what latency each has, and the outcomes of those that are too slow.
 
@@ -30,6 +30,7 @@ def time_entries(
     """
     if not bracket.timed:
         return list(bracket.entries), {}, []
+    meter = Meter(bracket.allowance)
     latencies: dict[int, Mapping[str, Any]] = {}
     slow: list[Outcome] = []
     for entry in bracket.entries:

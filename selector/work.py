@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from selector.allowance import Meter
-from selector.candidate_latency import LATE, time_entries
+from selector.candidate_latency import time_entries
 from selector.halving import Standing, keep
 from selector.jobs import (
     BaselineResult,
@@ -70,12 +70,12 @@ class Worker:
 
 
 def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
-    meter = Meter(bracket.allowance)
-    entries, latencies, slow = time_entries(bracket, backbone, data, meter)
+    entries, latencies, slow = time_entries(bracket, backbone, data)
     if not entries:
         yield Rung(bracket=bracket.number, rung=0, outcomes=tuple(_with(latencies, slow)))
         return
     groups = [_Group(entries, bracket, backbone, data) for entries in _stacks(entries)]
+    meter = Meter(bracket.allowance)
     for rung, (begin, epochs) in enumerate(pairwise((0, *bracket.rungs))):
         meter.start()
         candidates = sum(len(group.numbers) for group in groups)
@@ -147,7 +147,7 @@ def _kept(
 def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outcome:
     if going_on and not late:
         return Outcome(number=number, state=State.RUNNING, report=report)
-    message = LATE if late else ""
+    message = "stopped when the budget ended" if late else ""
     return Outcome(number=number, state=State.PRUNED, report=report, message=message)
 
 
