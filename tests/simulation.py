@@ -41,6 +41,7 @@ def simulate(
 
     Scores are exact unless `sampled`; then they are those on `rows` validation rows.
     """
+    asked = {"memory": False, "full_finetuning": False, **asked}
     spec = StudySpec(train=DataFile(name="table.csv"), backbone="none", **asked)
     task = make_task(rows)
     database = MemoryDatabase(spec.to_json(), task.summary())
@@ -55,6 +56,9 @@ class SimulatedClock:
 
     budget_seconds: float | None = None
     seconds: float = 0.0
+
+    def now(self) -> float:
+        return self.seconds
 
     @property
     def search_deadline(self) -> float | None:

@@ -86,7 +86,7 @@ def test_a_study_is_the_same_in_memory_and_in_a_database(tmp_path: Path) -> None
 
 
 def test_a_simulated_study_has_cuts_finalists_and_a_recommendation() -> None:
-    run = simulate(TREE, trials=16, epochs=EPOCHS, rows=300)
+    run = simulate(TREE, trials=16, epochs=EPOCHS, rows=300, finalists=3)
     assert {trial.state for trial in run.searched} == {State.COMPLETE, State.PRUNED}
     for trial in run.searched:
         assert [report.epochs for report in trial.reports] == [2, 4, 8][: len(trial.reports)]
