@@ -410,10 +410,13 @@ def predict(
     """Predict: one JSON object a row, from an export and its backbone."""
     from trainers.export import load_export
     from trainers.reading import read_texts
+    from trainers.source import open_source
 
     exported = load_export(folder)
     columns = exported.manifest["task"]["columns"]
-    source = open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input)
+    source = open_source(open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input))
+    if source.encoding:
+        err.print(f"{source.name} was read as {source.encoding}", highlight=False)
     texts, pairs = read_texts(source, columns["text"], columns["text_pair"], words=exported.reads_words)
     for row in exported.predict(texts, pairs):
         print(json.dumps(row, ensure_ascii=False))

@@ -76,7 +76,7 @@ class Landscape:
 
     @property
     def space(self) -> Space:
-        """All of the space of its methods, but for fields that no score depends on; narrow it as any other."""
+        """All of the space of its methods, but for fields that no score depends on."""
         settled = {"warmup": 0.06, "class_weights": "none"}
         return narrowed(space_of([method_named(name) for name in self.peaks]), {"all": settled})
 
