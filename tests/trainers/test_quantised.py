@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from tiny import CLASSES, batch_of, sentences, train, write_backbone
 from transformers import BertConfig
 
 import trainers.methods  # noqa: F401
+from selector.service import space_for, why_not_full
 from selector.space import choose_methods, space_of
+from selector.study import DataFile, StudySpec
 from trainers.backbone import Backbone, load, outline
 from trainers.batches import tokenise
 from trainers.checkpoint import BackboneError
@@ -68,6 +71,9 @@ def test_what_needs_the_weights_themselves_is_left_out(quantised: Backbone) -> N
     methods, reasons = choose_methods(["lora", "full"], sites)
     assert methods == [LoRAConfig]
     assert reasons == ["full is left out: the backbone does not offer a place for it"]
+    spec = StudySpec(train=DataFile(name="t.csv"), backbone=quantised.reference, dtype="4bit")
+    assert space_for(spec)[1][-1] == "full fine-tuning is left out: weights in 4bit cannot be trained"
+    assert why_not_full(replace(spec, dtype="fp32")) == ""
     assert space_of(methods, sites).domains["lora"]["dora"].contains(True) is False
     with pytest.raises(ValueError, match="DoRA needs the frozen weights"):
         Stack(quantised, [Candidate(LoRAConfig(dora=True), 0)], CLASSES)
