@@ -45,7 +45,7 @@ class RayRunner:
 
 def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) -> None:
     mailbox = _mailbox()
-    searcher = JobSearcher(source, mailbox, placement.workers, folder)
+    searcher = JobSearcher(source, mailbox, placement.workers)
     trainable = tune.with_parameters(perform, study=bench.study, bench=[ray.put(bench)], mailbox=mailbox)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": placement.cpus, "gpu": placement.gpus}),
@@ -53,6 +53,7 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
             metric="results",
             mode="max",
             search_alg=searcher,
+            scheduler=searcher.witness,
             num_samples=-1,
             max_concurrent_trials=placement.workers,
             reuse_actors=True,
@@ -75,4 +76,4 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
 def _mailbox() -> Any:
     """On the node of this process: with another one it would be lost, and every job with it."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
+    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()

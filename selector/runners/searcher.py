@@ -7,25 +7,43 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from selector.jobs import Job, JobSource, Wait, title
 from selector.runners.mailbox import Parcel
 from selector.study_log import LOG, pass_on
+from selector.work import one_line
 
 LOST = "the worker ended without finishing its job"
+
+
+class Witness(FIFOScheduler):
+    """Sees how a trial broke off, which Tune tells its scheduler, and before the searcher."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.errors: dict[str, Exception] = {}
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        if trial.pickled_error_file is not None:
+            self.errors[trial.trial_id] = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 class JobSearcher(Searcher):
     """Hands out jobs as configurations, and takes results from the mailbox to the source."""
 
-    def __init__(self, source: JobSource, mailbox: Any, slots: int, folder: Path) -> None:
-        """`folder` is where Tune writes down how its trials failed."""
+    def __init__(self, source: JobSource, mailbox: Any, slots: int) -> None:
         super().__init__(metric="results", mode="max")
         self._source = source
         self._mailbox = mailbox
         self._slots = slots
-        self._folder = folder
+        self.witness = Witness()
         self.running: dict[str, Job] = {}
         self.error: Exception | None = None
         """What went wrong while recording; Tune would only log it."""
@@ -56,19 +74,18 @@ class JobSearcher(Searcher):
         job = self.running.pop(trial_id, None)
         if job is None:
             return
-        if error and parcel.failure is None:
-            self.lose(job, self._how_it_ended(trial_id))
-        else:
-            self._guard(lambda: self._source.ended(job, parcel.failure))
-
-    def lose(self, job: Job, how: str) -> None:
-        """A worker is gone, whatever it was that ended it."""
-        LOG.error("%s: %s\n%s", title(job), LOST, how)
-        self._guard(lambda: self._source.ended(job, LOST))
+        failure = parcel.failure
+        if error and failure is None:
+            failure = self._how_it_ended(trial_id)
+            LOG.error("%s: %s", title(job), failure)
+        self._guard(lambda: self._source.ended(job, failure))
 
     def _how_it_ended(self, trial_id: str) -> str:
-        told = [path.read_text(errors="replace") for path in self._folder.glob(f"**/*{trial_id}*/error.txt")]
-        return "\n".join(told)
+        """Of a trial that could not tell it itself: it never began, or its process or node is gone."""
+        error = self.witness.errors.pop(trial_id, None)
+        if isinstance(error, RayTaskError):
+            return one_line(error.cause)
+        return LOST if error is None else f"{LOST} ({type(error).__name__})"
 
     def _record(self, trial_id: str) -> Parcel:
         job = self.running.get(trial_id)

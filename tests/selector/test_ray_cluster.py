@@ -1,0 +1,195 @@
+"""Studies on a cluster that is joined: three nodes of Ray on this machine, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from commands import ENVIRONMENT, write_rows
+from processes import command_of, descendants, parent_of, trial_actors
+from ray.cluster_utils import Cluster
+from safetensors.torch import load_file, save_file
+from small_study import run_study
+
+from selector.data import DataFiles, read
+from selector.jobs import Bench, Bracket, Entry, Job, Outcome, Result, Rung, Wait
+from selector.placement import PlacementError, Wanted
+from selector.runners.ray import RayRunner
+from selector.study import DataFile, StudySpec
+from selector.study_log import study_log
+from storage.records import State
+
+STORE_BYTES = 80 * 2**20
+"""The least that Ray accepts is 75 MiB."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head without cores for others, and two nodes with one core each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+        head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        yield cluster
+        cluster.shutdown()
+
+
+# ---------------------------------------------------------------------------- jobs by a script
+
+
+@dataclass
+class Script:
+    """Hands out the jobs of a list and keeps what comes of them."""
+
+    jobs: deque[Job]
+    running: int = 0
+    outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
+    failures: dict[int, str | None] = field(default_factory=dict)
+
+    def next_job(self, slots: int) -> Job | Wait | None:
+        if not self.jobs:
+            return Wait() if self.running else None
+        self.running += 1
+        return self.jobs.popleft()
+
+    def record(self, job: Job, result: Result) -> None:
+        assert isinstance(job, Bracket) and isinstance(result, Rung)
+        self.outcomes.setdefault(job.number, []).extend(result.outcomes)
+
+    def ended(self, job: Job, failure: str | None = None) -> None:
+        assert isinstance(job, Bracket)
+        self.running -= 1
+        self.failures[job.number] = failure
+
+
+def bracket(number: int, method: str = "bitfit", **values: Any) -> Bracket:
+    entry = Entry(number=number, method=method, values=values, seed=0, stored_bytes=0)
+    return Bracket(number=number, entries=(entry,), rungs=(1,), metric="accuracy", order_seed=0)
+
+
+def perform(runner: RayRunner, folder: Path, backbone: Path, *jobs: Job) -> Script:
+    rows = write_rows(folder / "rows.csv", rows=60)
+    task = read(
+        DataFiles(train=rows), StudySpec(train=DataFile(name="rows.csv"), backbone=str(backbone), folds=1)
+    )
+    script = Script(deque(jobs))
+    with study_log(folder / "study.log"):
+        runner.run(script, Bench(study=1, task=task, backbone=str(backbone), dtype="fp32"))
+    return script
+
+
+def test_faults_in_jobs_stay_theirs_and_are_told_in_one_line_each(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    script = perform(
+        RayRunner(address=cluster.address),
+        tmp_path,
+        tiny_folder,
+        bracket(0, method="nonesuch"),
+        replace(bracket(1), metric="nonesuch"),
+        bracket(2, learning_rate=1e30),
+        replace(bracket(3), rungs=()),
+        bracket(4),
+    )
+    # In this order: a method that there is not, a metric that no report has, a value out of its range.
+    texts = ["method 'nonesuch' is unknown; ", "KeyError: 'nonesuch'", "bitfit.learning_rate is 1e+30; "]
+    assert all(text in str(script.failures[number]) for number, text in enumerate(texts))
+    assert script.failures[3] is None and 3 not in script.outcomes  # it gave no result at all
+    assert [outcome.state for outcome in script.outcomes[4]] == [State.COMPLETE]
+    said = capfd.readouterr()
+    assert said.out == ""
+    lines = said.err.splitlines()
+    assert len(lines) == 3 and all(any(text in line for line in lines) for text in texts)
+    log = tmp_path / "study.log"
+    assert lines[0].endswith(f"(in full in {log})") and log.read_text().count("Traceback") >= 3
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_not_a_number_fails_its_trial_only_with_words(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path
+) -> None:
+    backbone = shutil.copytree(tiny_folder, tmp_path / "bert")
+    weights = load_file(backbone / "model.safetensors")
+    name = next(name for name in weights if name.endswith("word_embeddings.weight"))
+    weights[name][:] = torch.nan
+    save_file(weights, backbone / "model.safetensors", {"format": "pt"})
+    script = perform(RayRunner(address=cluster.address), tmp_path, backbone, bracket(0), bracket(1))
+    assert script.failures == {0: None, 1: None}
+    for (outcome,) in script.outcomes.values():
+        assert outcome.state is State.FAIL
+        assert outcome.message == "training diverged: the loss is nan after 1 epochs"
+
+
+@pytest.mark.slow
+def test_each_worker_loads_the_backbone_once_and_the_nodes_share_the_brackets(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path
+) -> None:
+    nodes: dict[int, set[int]] = {}
+
+    def look(job: Job, result: Result) -> None:
+        for pid in trial_actors(descendants()):
+            nodes.setdefault(parent_of(pid), set()).add(pid)
+
+    study, spy = run_study(
+        RayRunner(address=cluster.address), tmp_path / "study", tiny_folder, look, trials=6, bracket_size=2
+    )
+    assert len(spy.failures) >= 4 and set(spy.failures.values()) == {None}
+    assert [len(workers) for workers in nodes.values()] == [1, 1]
+    assert (tmp_path / "study" / "study.log").read_text().count("has loaded the backbone") == 2
+    assert {trial.state for trial in study.trials} == {State.COMPLETE, State.PRUNED}
+
+
+def test_what_the_cluster_does_not_have_is_refused_with_what_it_has(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path
+) -> None:
+    for wanted, missing in ((Wanted(gpus=1), "1 CPU and 1 GPU"), (Wanted(cpus=2), "2 CPUs")):
+        with pytest.raises(PlacementError) as refused:
+            perform(RayRunner(wanted, cluster.address), tmp_path, tiny_folder, bracket(0))
+        assert str(refused.value).startswith(f"no room for a worker with {missing}: there is room for 0; ")
+        assert str(refused.value).count("127.0.0.1 has 1 CPU") == 2
+
+
+def test_where_no_cluster_is_one_line_says_so(tiny_folder: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(PlacementError, match=f"^cannot join a Ray cluster at 127.0.0.1:{port}: .*refused; "):
+        perform(RayRunner(address=f"127.0.0.1:{port}"), tmp_path, tiny_folder, bracket(0))
+
+
+@pytest.mark.slow
+def test_the_death_of_a_node_costs_the_brackets_on_it_only(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill(job: Job, result: Result) -> None:
+        workers = trial_actors(descendants())
+        if isinstance(job, Bracket) and len(workers) == 2 and not killed:
+            raylet = parent_of(workers[0])
+            assert "raylet" in command_of(raylet)
+            killed.append(raylet)
+            os.kill(raylet, signal.SIGKILL)
+
+    begin = time.monotonic()
+    study, spy = run_study(
+        RayRunner(address=cluster.address), tmp_path / "study", tiny_folder, kill, trials=6, bracket_size=2
+    )
+    print(
+        time.monotonic() - begin,
+        spy.failures,
+        [(t.number, t.bracket, str(t.state), len(t.reports)) for t in study.trials],
+    )
+    print((tmp_path / "study" / "study.log").read_text())
+    assert 0
