@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from selector.budget import whole_training
 from selector.halving import plan
+from selector.study import INTERRUPTED
 from storage.records import State, Trial
 
 METHOD = "full"
@@ -15,7 +16,6 @@ LEARNING_RATES = (1e-5, 3e-5, 1e-4)
 COST = 3.0
 """A step costs about so many of LoRA's (2.8 measured, docs/search.md). It only tells whether to begin at all
 under a budget; from then on its own time is known."""
-INTERRUPTED = "the run ended while this trial was training"
 
 
 def proposed(trial: Trial, methods: Sequence[str] | None) -> bool:
@@ -56,7 +56,7 @@ def failure(trials: Iterable[Trial]) -> str:
 
 
 def keeps_module(trial: Trial, trials: Iterable[Trial]) -> bool:
-    """Whether the trained module is kept: of full fine-tuning, as large as the backbone, the first repeat's."""
+    """Whether the trained module is kept: of full fine-tuning, as large as a backbone, the first repeat's."""
     if trial.method != METHOD:
         return True
     beside = [

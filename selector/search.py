@@ -10,12 +10,12 @@ from safetensors.numpy import save as save_arrays
 from selector import full_finetuning
 from selector.budget import Clock
 from selector.finalists import Finals, choose_finalists, plan_finals
-from selector.full_finetuning import INTERRUPTED, proposed
+from selector.full_finetuning import proposed
 from selector.halving import plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
 from selector.samplers import propose
 from selector.space import Space
-from selector.study import StudySpec
+from selector.study import INTERRUPTED, StudySpec
 from storage.database import Database
 from storage.files import Files
 from storage.records import Baseline, Gate, Report, State, Trial
