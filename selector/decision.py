@@ -13,12 +13,12 @@ from selector.bootstrap import Predictions
 from selector.comparison import Asked
 from selector.contenders import Contender, Finalist
 from selector.edges import at_edge
-from selector.full_finetuning import LEARNING_RATES, proposed
+from selector.full_finetuning import INTERRUPTED, LEARNING_RATES, proposed
 from selector.jobs import Logits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
 from selector.space import Space
-from selector.study import INTERRUPTED, RequestError
+from selector.study import RequestError
 from storage.files import Files
 from storage.records import Baseline, State, Study, Trial
 from trainers.building import method_named

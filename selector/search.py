@@ -8,14 +8,14 @@ from dataclasses import asdict, replace
 from safetensors.numpy import save as save_arrays
 
 from selector import full_finetuning
-from selector.budget import Clock
+from selector.budget import Clock, whole_training
 from selector.finalists import Finals, choose_finalists, plan_finals
-from selector.full_finetuning import proposed
+from selector.full_finetuning import INTERRUPTED, proposed
 from selector.halving import plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Entry, Job, Logits, Outcome, Result, Rung, Wait
 from selector.samplers import propose
 from selector.space import Space
-from selector.study import INTERRUPTED, StudySpec
+from selector.study import StudySpec
 from storage.database import Database
 from storage.files import Files
 from storage.records import Baseline, Gate, Report, State, Trial
@@ -122,12 +122,19 @@ class Search:
         named = full_finetuning.METHOD in (self._spec.methods or ())
         if self.left_out or named or not full_finetuning.untried(self._trials.values()):
             return False
-        if self._clock.budget_seconds is None:
+        deadline = self._clock.search_deadline
+        if deadline is None:
             return self._brackets > 0
         trained = [trial for trial in self._searched() if trial.reports]
         if not trained or not self._clock.searching or (self._to_propose() > 0 and not self._clock.halfway):
             return False
-        self.left_out = full_finetuning.too_long(trained, self._spec.epochs, self._clock.search_seconds)
+        share = plan(self._spec.epochs)[0] / self._spec.epochs
+        seconds = full_finetuning.first_rung(whole_training(trained, self._spec.epochs), share)
+        if seconds > self._clock.search_seconds:
+            self.left_out = (
+                f"its learning rates would be compared after about {seconds:.0f} s, "
+                f"and the search had {self._clock.search_seconds:.0f} s left"
+            )
         return not self.left_out
 
     def _full_bracket(self) -> Bracket:
@@ -172,7 +179,7 @@ class Search:
                 values=trial.config,
                 seed=trial.seed,
                 stored_bytes=trial.stored_bytes or 0,
-                keep_module=full_finetuning.keeps_module(trial, self._trials.values()),
+                keep_module=self._keeps_module(trial),
             )
             for trial in trials
         ]
@@ -222,9 +229,23 @@ class Search:
             slots=slots,
             remaining=self._clock.remaining,
         )
-        failure = "" if full else full_finetuning.failure(self._trials.values())
-        self.left_out = self.left_out or finals.left_out or failure
+        self.left_out = self.left_out or finals.left_out or self._full_failure(found=bool(full))
         return finals
+
+    def _full_failure(self, *, found: bool) -> str:
+        """Why no learning rate of full fine-tuning came to a score; empty where one did."""
+        tried = full_finetuning.attempts(self._trials.values())
+        messages = [trial.message for trial in tried if trial.message]
+        return "" if found else (messages or ["the search had no time for it"])[0]
+
+    def _keeps_module(self, trial: Trial) -> bool:
+        """Full fine-tuning leaves modules as large as the backbone: one is kept, of the first repeat."""
+        if trial.method != full_finetuning.METHOD:
+            return True
+        beside = [
+            t for t in self._trials.values() if t.repeat_of == trial.repeat_of and t.state is not State.FAIL
+        ]
+        return trial.repeat_of is not None and trial.number == min(one.number for one in beside)
 
     def _repeat(self, trial: Trial, seed: int) -> Trial:
         return self._add(method_named(trial.method).from_values(trial.config), seed, repeat_of=trial.number)

@@ -90,8 +90,6 @@ class StudySpec:
 
 
 DEFAULT_DATABASE = "sqlite:///peltier.db"
-INTERRUPTED = "the run ended while this trial was training"
-"""Message of a trial that is trained again when its study is taken up."""
 LARGEST_SEED = 2**31 - 1
 RUNNERS = ("ray", "local")
 PRECISIONS = ("auto", "fp32", "bf16", "8bit", "4bit")
