@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selector.reason import BASELINE_NAMES
+from selector.phrases import BASELINE_NAMES
 from trainers.constant_baselines import CONSTANTS
 
 
