@@ -130,9 +130,9 @@ class Search:
                 self._trials[entry.number] = replace(
                     self._trials[entry.number], state=State.RUNNING, bracket=job.number
                 )
-        if job is not None and not isinstance(job, Wait):
-            self._running.append(job)
-        self._tell_progress()
+        if not isinstance(job, Wait):  # a runner asks again and again, and nothing has changed
+            self._running += [] if job is None else [job]
+            self._tell_progress()
         return job
 
     def _searched(self) -> list[Trial]:
@@ -193,17 +193,20 @@ class Search:
         objectives = self._spec.objectives
         if len(objectives) == 1:
             objectives = USUAL_OBJECTIVES.get(self._spec.sampler, objectives)
-        return propose(
-            trials,
-            count,
-            self._space,
-            self._task.metric,
-            self._spec.seed,
-            suggested=[suggestion.config for suggestion in suggested],
-            fit=self._fit,
-            sampler=self._spec.sampler,
-            objectives=objectives,
-        )
+        try:
+            return propose(
+                trials,
+                count,
+                self._space,
+                self._task.metric,
+                self._spec.seed,
+                suggested=[suggestion.config for suggestion in suggested],
+                fit=self._fit,
+                sampler=self._spec.sampler,
+                objectives=objectives,
+            )
+        except ValueError as error:  # every method keeps failing
+            raise SearchError(str(error)) from None
 
     def _suggested(self) -> list[Suggestion]:
         """What the memory may add: nothing once its places are taken."""
@@ -371,7 +374,9 @@ class Search:
             bracket = self._finals.pop(0)
             if self._ledger.pays_for(bracket, self._brackets_running()):
                 return bracket
-            message = f"the budget does not pay for it: about {self._ledger.final_seconds(bracket):.0f} s"
+            message = (
+                f"the budget does not pay for it: it takes about {self._ledger.final_seconds(bracket):.0f} s"
+            )
             for number in (entry.number for entry in bracket.entries):
                 self._database.finish_trial(self._id, number, State.PRUNED, message=message)
                 self._trials[number] = replace(self._trials[number], state=State.PRUNED, message=message)

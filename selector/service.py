@@ -214,7 +214,7 @@ class Service:
 
     def _export_recommended(self, study_id: int, task: Task) -> None:
         study = self.database.study(study_id)
-        if not left_module(study):
+        if not left_module(study) or _is_exported(study):
             return
         # Databases may share a folder of files, so the number alone would not do.
         name = f"study-{study_id}-{study.created:%Y%m%d-%H%M%S}"
@@ -313,6 +313,13 @@ class Service:
 
 def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
     return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype, truncation=spec.truncation)
+
+
+def _is_exported(study: Study) -> bool:
+    """Whether the recommended module went out before the run was taken up again."""
+    assert study.recommendation is not None
+    chosen = (study.recommendation["trial"], study.recommendation["method"])
+    return any(chosen == (one.trial, one.baseline or chosen[1]) for one in study.exports)
 
 
 def _exported(dtype: str) -> str:

@@ -195,7 +195,7 @@ class _Group:
         candidates = [Candidate(_config(entry), entry.seed) for entry in entries]
         try:
             if candidates[0].config.name == FULL:
-                check_memory(backbone)
+                check_memory(backbone, 1 if data.task.folds is None else data.task.fold_count + 1)
             self._training = begin(
                 backbone,
                 data,

@@ -23,6 +23,9 @@ class MemoryDatabase:
         self._trials: dict[int, Trial] = {}
         self._baselines: dict[str, Baseline] = {}
 
+    def studies(self) -> list[Study]:
+        return [self.study(1)]
+
     def study(self, study_id: int) -> Study:
         return replace(
             self._study,
@@ -45,6 +48,7 @@ class MemoryDatabase:
         reports: Mapping[int, Report],
         states: Mapping[int, State],
         messages: Mapping[int, str] | None = None,
+        latencies: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
         for number, report in reports.items():
             known = self._trials[number].reports
@@ -52,6 +56,8 @@ class MemoryDatabase:
             self._change(number, reports=(*known, report))
         for number, message in (messages or {}).items():
             self._change(number, message=message)
+        for number, latency in (latencies or {}).items():
+            self._change(number, latency=latency)
         for number, state in states.items():
             self._change(number, state=state)
 

@@ -65,6 +65,7 @@ def run_study(
         train=DataFile(name="rows.csv"),
         backbone=str(backbone),
         methods=("lora", "bitfit"),
+        full_finetuning=False,  # the stories count brackets
         **{"trials": 4, "epochs": 4, "seeds": 1, "finalists": 2, "bracket_size": 8, "folds": 1, **options},
     )
     task = read(DataFiles(train=rows), spec)

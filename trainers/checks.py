@@ -14,7 +14,7 @@ from trainers.leakage import telling_columns, telling_words
 from trainers.raw_tokens import count_tokens
 from trainers.special_tokens import frame_of
 from trainers.task import Split, Task
-from trainers.text_checks import blank_texts, constant_columns, cut_texts
+from trainers.text_checks import blank_texts, constant_columns, cut_texts, other_encodings
 
 __all__ = ["CHECKS", "SEVERITIES", "SPLITS", "Finding", "Lengths", "examine", "token_lengths"]
 
@@ -34,6 +34,7 @@ CHECKS: tuple[Check, ...] = (
     telling_columns,
     balance,
     cut_texts,
+    other_encodings,
 )
 
 

@@ -33,14 +33,14 @@ SAMPLED_ROWS = 1000
 
 
 def read_texts(
-    given: Path | Stream, text: str, text_pair: str | None = None, *, words: bool = False
+    given: Path | Stream | Source, text: str, text_pair: str | None = None, *, words: bool = False
 ) -> tuple[Texts, Texts | None]:
     """The texts (and second texts, or the words) of a file or stream for prediction; no label is needed.
 
     Raises:
         TaskError: if the input or a column cannot be read.
     """
-    source = open_source(given)
+    source = given if isinstance(given, Source) else open_source(given)
     wanted = [text] if text_pair is None else [text, text_pair]
     table = read_columns_as(source, {name: WORDS if words else TEXT for name in wanted})
     texts = [texts_of(source, name, table[name]) for name in wanted]

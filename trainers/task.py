@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,8 @@ class Task:
     """
     flags: tuple[str, ...] = ()
     """The columns of the labels, where each has a column of 0 and 1."""
+    guessed: Mapping[str, str] = field(default_factory=dict)
+    """Split -> the encoding of its file, where the text had to tell it."""
 
     @property
     def fold_count(self) -> int:
@@ -166,6 +168,9 @@ def read_task(
     drawn = make_splits(splits, origin, how)
     for name in unlabelled:
         origin[name] += f" (the {name} split that came with {first.title} has no labels)"
+    read = {name: source for name, source in sources.items() if source.encoding and name not in unlabelled}
+    for name, source in read.items():
+        origin[name] += f", read as {source.encoding}"
     return Task(
         name=first.stem,
         kind=found,
@@ -179,6 +184,7 @@ def read_task(
         data_hash=content_hash(found, labels, splits, drawn),
         folds=drawn,
         flags=columns.flags,
+        guessed={name: source.encoding for name, source in read.items() if source.guessed},
     )
 
 

@@ -121,7 +121,7 @@ def test_repeats_that_are_not_paid_for_are_given_up_with_the_reason(tmp_path: Pa
     simulation.run()
     given_up = [t for t in simulation.study.trials if t.repeat_of is not None and t.state is State.PRUNED]
     assert repeats(simulation) >= 1
-    assert all(t.message.startswith("the budget does not pay for it: about") for t in given_up)
+    assert all(t.message.startswith("the budget does not pay for it: it takes about") for t in given_up)
 
 
 def test_a_budget_for_nothing_says_what_a_training_takes(tmp_path: Path) -> None:
