@@ -28,19 +28,25 @@ class Spy:
     """Hands everything on, and looks on, or makes trouble, when a result has been written down."""
 
     source: JobSource
-    look: Callable[[Job, Result], None] = lambda job, result: None
+    look: Callable[[Spy, Job, Result], None] = lambda spy, job, result: None
+    running: set[int] = field(default_factory=set)
+    """Brackets that are in training."""
     failures: dict[int, str | None] = field(default_factory=dict)
     """Bracket -> why it broke off."""
 
     def next_job(self, slots: int) -> Job | Wait | None:
-        return self.source.next_job(slots)
+        job = self.source.next_job(slots)
+        if isinstance(job, Bracket):
+            self.running.add(job.number)
+        return job
 
     def record(self, job: Job, result: Result) -> None:
         self.source.record(job, result)
-        self.look(job, result)
+        self.look(self, job, result)
 
     def ended(self, job: Job, failure: str | None = None) -> None:
         if isinstance(job, Bracket):
+            self.running.remove(job.number)
             self.failures[job.number] = failure
         self.source.ended(job, failure)
 
@@ -49,7 +55,7 @@ def run_study(
     runner: Runner,
     folder: Path,
     backbone: Path,
-    look: Callable[[Job, Result], None] = lambda job, result: None,
+    look: Callable[[Spy, Job, Result], None] = lambda spy, job, result: None,
     **options: int,
 ) -> tuple[Study, Spy]:
     """In fp32, so that equal seeds give equal numbers; its log is `folder`/study.log."""

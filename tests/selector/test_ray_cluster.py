@@ -19,12 +19,13 @@ from commands import ENVIRONMENT, write_rows
 from processes import command_of, descendants, parent_of, trial_actors
 from ray.cluster_utils import Cluster
 from safetensors.torch import load_file, save_file
-from small_study import run_study
+from small_study import Spy, run_study
 
 from selector.data import DataFiles, read
 from selector.jobs import Bench, Bracket, Entry, Job, Outcome, Result, Rung, Wait
 from selector.placement import PlacementError, Wanted
 from selector.runners.ray import RayRunner
+from selector.runners.searcher import LOST
 from selector.study import DataFile, StudySpec
 from selector.study_log import study_log
 from storage.records import State
@@ -138,7 +139,7 @@ def test_each_worker_loads_the_backbone_once_and_the_nodes_share_the_brackets(
 ) -> None:
     nodes: dict[int, set[int]] = {}
 
-    def look(job: Job, result: Result) -> None:
+    def look(spy: Spy, job: Job, result: Result) -> None:
         for pid in trial_actors(descendants()):
             nodes.setdefault(parent_of(pid), set()).add(pid)
 
@@ -148,7 +149,7 @@ def test_each_worker_loads_the_backbone_once_and_the_nodes_share_the_brackets(
     assert len(spy.failures) >= 4 and set(spy.failures.values()) == {None}
     assert [len(workers) for workers in nodes.values()] == [1, 1]
     assert (tmp_path / "study" / "study.log").read_text().count("has loaded the backbone") == 2
-    assert {trial.state for trial in study.trials} == {State.COMPLETE, State.PRUNED}
+    assert {trial.state for trial in study.trials} == {State.COMPLETE}
 
 
 def test_what_the_cluster_does_not_have_is_refused_with_what_it_has(
@@ -168,28 +169,45 @@ def test_where_no_cluster_is_one_line_says_so(tiny_folder: Path, tmp_path: Path)
         perform(RayRunner(address=f"127.0.0.1:{port}"), tmp_path, tiny_folder, bracket(0))
 
 
+LAST_RUNG = 2
+
+
+@dataclass
+class NodeKiller:
+    """Ends a node with all that runs on it when both workers have a bracket to go on with."""
+
+    rungs: dict[int, int] = field(default_factory=dict)
+    killed: int | None = None
+
+    def look(self, spy: Spy, job: Job, result: Result) -> None:
+        if self.killed is not None or not isinstance(result, Rung):
+            return
+        time.sleep(0.5)  # a worker waits with its next result, so the other one catches up
+        self.rungs[result.bracket] = result.rung
+        workers = trial_actors(descendants())
+        going_on = [number for number in spy.running if self.rungs.get(number, 0) < LAST_RUNG]
+        if len(going_on) == len(workers) == 2:
+            self.killed = parent_of(workers[0])
+            assert "raylet" in command_of(self.killed)
+            for pid in (self.killed, *descendants(self.killed)):
+                os.kill(pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
 def test_the_death_of_a_node_costs_the_brackets_on_it_only(
-    cluster: Cluster, tiny_folder: Path, tmp_path: Path
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    killed: list[int] = []
-
-    def kill(job: Job, result: Result) -> None:
-        workers = trial_actors(descendants())
-        if isinstance(job, Bracket) and len(workers) == 2 and not killed:
-            raylet = parent_of(workers[0])
-            assert "raylet" in command_of(raylet)
-            killed.append(raylet)
-            os.kill(raylet, signal.SIGKILL)
-
-    begin = time.monotonic()
+    killer = NodeKiller()
     study, spy = run_study(
-        RayRunner(address=cluster.address), tmp_path / "study", tiny_folder, kill, trials=6, bracket_size=2
+        RayRunner(address=cluster.address),
+        tmp_path / "study",
+        tiny_folder,
+        killer.look,
+        trials=6,
+        bracket_size=2,
     )
-    print(
-        time.monotonic() - begin,
-        spy.failures,
-        [(t.number, t.bracket, str(t.state), len(t.reports)) for t in study.trials],
-    )
-    print((tmp_path / "study" / "study.log").read_text())
-    assert 0
+    assert killer.killed is not None
+    assert sorted(filter(None, spy.failures.values())) == [f"{LOST} (ActorUnavailableError)"], spy.failures
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1, said.err

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commands import ENVIRONMENT
 from processes import descendants, listening_addresses, trial_actors
-from small_study import run_study
+from small_study import Spy, run_study
 
 from selector.jobs import Bracket, Job, Result
 from selector.placement import PlacementError, Wanted
@@ -29,7 +29,7 @@ class Seen:
     pids: set[int] = field(default_factory=set)
     addresses: set[tuple[str, int]] = field(default_factory=set)
 
-    def look(self, job: Job, result: Result) -> None:
+    def look(self, spy: Spy, job: Job, result: Result) -> None:
         pids = descendants()
         self.pids |= pids
         self.addresses |= listening_addresses(pids | {os.getpid()})
@@ -95,7 +95,7 @@ def test_no_process_of_ray_outlives_the_run(on_ray: tuple[Study, Seen]) -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_fails_its_own_bracket_only(tiny_folder: Path, tmp_path: Path) -> None:
-    def kill(job: Job, result: Result) -> None:
+    def kill(spy: Spy, job: Job, result: Result) -> None:
         if isinstance(job, Bracket) and job.number == 1:
             for pid in trial_actors(descendants()):
                 os.kill(pid, signal.SIGKILL)
