@@ -308,13 +308,16 @@ def demo(
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
 ) -> None:
-    """Search on the support tickets that come with Peltier; about five minutes on two cores."""
+    """Search on the support tickets that come with Peltier; several minutes on two cores."""
     file = Path("examples/support_tickets.csv")
     if not file.is_file():
         _refuse(f"{file} is not here; run the demo in Peltier's source folder")
     option = "" if database == DATABASE else " --database URL"  # a URL may hold a password
-    out.print(f"peltier search {file} --epochs 6 --trials 12 --runner {runner}{option}\n", soft_wrap=True)
-    search(context, file, epochs=6, trials=12, runner=runner, database=database)
+    out.print(
+        f"peltier search {file} --epochs 6 --trials 12 --finalists 3 --runner {runner}{option}\n",
+        soft_wrap=True,
+    )
+    search(context, file, epochs=6, trials=12, finalists=3, runner=runner, database=database)
 
 
 @app.command()
