@@ -21,7 +21,7 @@ from selector.limits import NO_LIMITS, Limits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
 from selector.space import Space
-from selector.study import RequestError
+from selector.study import INTERRUPTED, RequestError
 from storage.files import Files
 from storage.records import Baseline, State, Study, Trial
 from trainers.building import method_named

@@ -35,7 +35,7 @@ from selector.meta_features import of_baselines
 from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
 from selector.samplers import USUAL_OBJECTIVES, propose
 from selector.space import Space
-from selector.study import StudySpec
+from selector.study import INTERRUPTED, StudySpec
 from storage.database import Database
 from storage.files import Files
 from storage.records import Baseline, Gate, Report, State, Trial
@@ -341,7 +341,8 @@ class Search:
             slots=slots,
             remaining=self._ledger.remaining(slots),
         )
-        self.left_out = self.left_out or finals.left_out or self._full_failure(found=bool(full))
+        failure = "" if full else full_finetuning.failure(self._trials.values())
+        self.left_out = self.left_out or finals.left_out or failure
         return finals
 
     def _next_final(self) -> Bracket | None:
