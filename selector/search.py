@@ -14,7 +14,7 @@ from selector.budget import Clock
 from selector.estimate import estimate
 from selector.finalists import Finals, choose_finalists, plan_finals
 from selector.fitting import Fit, unlimited
-from selector.full_finetuning import INTERRUPTED, proposed
+from selector.full_finetuning import proposed
 from selector.halving import Plan, plan
 from selector.jobs import (
     BaselineResult,
@@ -35,7 +35,7 @@ from selector.meta_features import of_baselines
 from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
 from selector.samplers import USUAL_OBJECTIVES, propose
 from selector.space import Space
-from selector.study import StudySpec
+from selector.study import INTERRUPTED, StudySpec
 from storage.database import Database
 from storage.files import Files
 from storage.records import Baseline, Gate, Report, State, Trial
@@ -230,14 +230,8 @@ class Search:
             return self._brackets > 0
         if not (over or self._ledger.halfway) or not any(trial.reports for trial in self._searched()):
             return False
-        epochs = self._full_plan().rungs[0] * len(full_finetuning.LEARNING_RATES)
-        seconds = epochs * (self._ledger.pace_of_full() or 0.0)
-        room = self._ledger.room(slots, self._brackets_running())
-        if seconds > room:
-            self.left_out = (
-                f"its learning rates would be compared after about {seconds:.0f} s, "
-                f"and the search had {room:.0f} s left"
-            )
+        pace, room = self._ledger.pace_of_full(), self._ledger.room(slots, self._brackets_running())
+        self.left_out = full_finetuning.too_long(self._full_plan().rungs[0], pace or 0.0, room)
         return not self.left_out
 
     def _full_plan(self) -> Plan:
@@ -286,7 +280,7 @@ class Search:
                 seed=trial.seed,
                 stored_bytes=trial.stored_bytes or 0,
                 parameters=trial.trainable_parameters or 0,
-                keep_module=self._keeps_module(trial),
+                keep_module=full_finetuning.keeps_module(trial, self._trials.values()),
             )
             for trial in trials
         ]
@@ -347,25 +341,9 @@ class Search:
             slots=slots,
             remaining=self._ledger.remaining(slots),
         )
-        self.left_out = self.left_out or finals.left_out or self._full_failure(found=bool(full))
+        failure = "" if full else full_finetuning.failure(self._trials.values())
+        self.left_out = self.left_out or finals.left_out or failure
         return finals
-
-    def _full_failure(self, *, found: bool) -> str:
-        """Why no learning rate of full fine-tuning came to a score; empty where one did."""
-        tried = full_finetuning.attempts(self._trials.values())
-        messages = [trial.message for trial in tried if trial.message]
-        return "" if found else (messages or ["the search had no time for it"])[0]
-
-    def _keeps_module(self, trial: Trial) -> bool:
-        """Full fine-tuning leaves modules as large as the backbone: one is kept, of the first repeat."""
-        if trial.method != full_finetuning.METHOD:
-            return True
-        beside = [
-            t
-            for t in self._trials.values()
-            if t.repeat_of == trial.repeat_of and t.state not in (State.FAIL, State.PRUNED)
-        ]
-        return trial.repeat_of is not None and trial.number == min(one.number for one in beside)
 
     def _next_final(self) -> Bracket | None:
         """The next repeats that the budgets pay for; those that they do not are given up."""

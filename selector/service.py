@@ -17,6 +17,7 @@ from selector.decision import decide, left_module, module_to_export, test_scores
 from selector.environment import leave_loopback
 from selector.finite import fewer_than
 from selector.fitting import fitting_of
+from selector.full_finetuning import proposed
 from selector.jobs import Bench, Runner
 from selector.meta_features import of_task
 from selector.narrowed import searched_space
@@ -205,7 +206,8 @@ class Service:
         study = self.database.study(study_id)
         choice = decide(study, self.files, task, fitted.space, search.left_out, fitted.limits).to_json()
         if len(spec.objectives) > 1:
-            choice["front"] = front_of(study, spec.objectives).to_json()
+            searched = tuple(trial for trial in study.trials if proposed(trial, spec.methods))
+            choice["front"] = front_of(replace(study, trials=searched), spec.objectives).to_json()
         self.database.open_test(study_id, choice, *test_scores(study, self.files, task))
         return search.note
 

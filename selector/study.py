@@ -176,6 +176,7 @@ class StudySpec:
         return cls(**{"folds": 1, **values, **files, "methods": methods, "objectives": objectives})
 
 
+INTERRUPTED = "the run ended while this trial was training"
 DEFAULT_DATABASE = "sqlite:///peltier.db"
 LARGEST_SEED = 2**31 - 1
 SAMPLERS = ("tpe", "random", "gp", "nsga2")

@@ -60,6 +60,8 @@ class Task:
     """The columns of the labels, where each has a column of 0 and 1."""
     guessed: Mapping[str, str] = field(default_factory=dict)
     """Split -> the encoding of its file, where the text had to tell it."""
+    media: Mapping[str, str] = field(default_factory=dict)
+    """Column of the training data -> what it holds that is no text, such as pictures."""
 
     @property
     def fold_count(self) -> int:
@@ -138,7 +140,7 @@ def read_task(
             together -= {name}
     first = sources["train"]
     names = columns_of(first)
-    lists, flags = forms_of(first, names)
+    forms = forms_of(first, names)
     columns = choose_columns(
         first.name,
         names,
@@ -146,8 +148,9 @@ def read_task(
         text_pair=text_pair,
         label=label,
         kind=kind,
-        lists=lists,
-        flags=flags,
+        lists=forms.lists,
+        flags=forms.flags,
+        media=forms.media,
     )
     tables = {name: read_table_of(source, columns) for name, source in sources.items()}
     unlabelled = {name for name in together if not has_labels(tables[name], columns)}
@@ -185,6 +188,7 @@ def read_task(
         folds=drawn,
         flags=columns.flags,
         guessed={name: source.encoding for name, source in read.items() if source.guessed},
+        media=forms.media,
     )
 
 

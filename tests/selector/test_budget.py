@@ -107,7 +107,7 @@ def test_full_finetuning_that_no_budget_holds_is_left_out_with_the_reason(tmp_pa
     simulation = Simulation(tmp_path, world_of(1, error=1.0, full=3.0), trials=1000, **{kind: 60.0})
     simulation.run()
     assert not any(t.method == "full" for t in simulation.study.trials)
-    assert simulation.search.left_out.startswith("its learning rates would be compared after about")
+    assert simulation.search.left_out.startswith("comparing its rates takes about")
 
 
 def test_more_budget_is_used_not_left(tmp_path: Path) -> None:
