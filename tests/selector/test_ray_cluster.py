@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import ENVIRONMENT, write_rows
-from processes import command_of, descendants, parent_of, trial_actors
+from commands import ENVIRONMENT, peltier, write_rows
+from processes import command_of, descendants, listening_addresses, parent_of, trial_actors
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 from ray.cluster_utils import Cluster
@@ -26,8 +28,10 @@ from safetensors.torch import load_file, save_file
 from small_study import Spy, run_study
 
 from selector.data import DataFiles, read
+from selector.environment import LOOPBACK
 from selector.jobs import Bench, Bracket, Entry, Job, Outcome, Result, Rung, Wait
 from selector.placement import ClusterError, Wanted
+from selector.runners.connection import connected, nodes
 from selector.runners.ray import RayRunner
 from selector.runners.searcher import LOST
 from selector.study import DataFile, StudySpec
@@ -223,6 +227,51 @@ def run_short(result: Result) -> None:
         while parent_of(worker):
             time.sleep(0.1)
         del filled
+
+
+@pytest.mark.slow
+def test_a_second_ray_on_the_machine_is_neither_joined_nor_disturbed(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    theirs = descendants()
+    before = listening_addresses(theirs)
+    ours: set[int] = set()
+
+    def look(result: Result) -> None:
+        ours.update(descendants() - theirs)
+        ports = {port for _, port in listening_addresses(ours)}
+        assert ports and not ports & {port for _, port in before}
+        # Where others expect a Ray to be: its store, its dashboard and agent, its client.
+        assert not ports & {6379, 8265, 52365, 10001}
+        assert len(trial_actors(ours)) == 1 and not trial_actors(theirs)
+
+    script = perform(RayRunner(Wanted(workers=1)), tmp_path, tiny_folder, bracket(0), look=look)
+    assert script.failures == {0: None}
+    assert not ours & descendants()
+    assert theirs <= descendants() and listening_addresses(theirs) == before
+    with connected(cluster.address):
+        assert sorted(node.free_cpus for node in nodes()) == [0, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_search_on_a_cluster_prints_its_result_and_nothing_of_ray(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.csv", rows=60)
+    options = "--trials 2 --epochs 2 --seeds 1 --methods bitfit --folds 1 --json".split()
+    # The nodes of this cluster listen on loopback, so its driver must, too.
+    said = peltier(
+        *("search", "rows.csv", "--backbone", str(tiny_folder), "--address", cluster.address, *options),
+        folder=tmp_path,
+        **{LOOPBACK: "false"},
+    )
+    assert said.status == 0, said.err
+    assert len(json.loads(said.out)["trials"]) >= 2
+    expected = re.compile(r"\d+:\d\d (starting|searching|repeating|comparing|exporting).*|warning: .*")
+    assert [line for line in said.err.splitlines() if not expected.fullmatch(line)] == []
+    log = (tmp_path / "peltier.files" / "logs" / "rows-1.log").read_text()
+    assert "has loaded the backbone" in log and "ERROR" not in log
 
 
 def test_what_the_cluster_does_not_have_is_refused_with_what_it_has(
