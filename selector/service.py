@@ -22,7 +22,7 @@ from selector.jobs import Bench, Runner
 from selector.meta_features import of_task
 from selector.narrowed import searched_space
 from selector.objectives import front_of
-from selector.placement import PlacementError
+from selector.placement import ClusterError
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
@@ -159,7 +159,7 @@ class Service:
             try:
                 return self._run(study_id, task)
             except (Exception, KeyboardInterrupt) as error:
-                if isinstance(error, Exception) and not isinstance(error, PlacementError):
+                if isinstance(error, Exception) and not isinstance(error, ClusterError):
                     # No error here: whoever called shows it, with the note.
                     LOG.warning("the study broke off", exc_info=True)
                     error.add_note(f"in full in {path}")
@@ -333,7 +333,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; what had finished is kept"
     shown = (
-        str(error) if isinstance(error, (SearchError, PlacementError)) else f"{type(error).__name__}: {error}"
+        str(error) if isinstance(error, (SearchError, ClusterError)) else f"{type(error).__name__}: {error}"
     )
     return shown.splitlines()[0]
 

@@ -18,7 +18,7 @@ from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.state import available_resources_per_node
 
 from selector.environment import WORKER_SETTINGS
-from selector.placement import Node, PlacementError
+from selector.placement import ClusterError, Node
 from selector.study_log import LOG
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -32,7 +32,7 @@ def connected(address: str | None) -> Iterator[None]:
     """A Ray while the block runs. A joined cluster goes on afterwards, without anything of ours.
 
     Raises:
-        PlacementError: if there is no cluster at the address, or it cannot be joined from here.
+        ClusterError: if there is no cluster at the address, or it cannot be joined from here.
     """
     logger = logging.getLogger("ray")
     logger.handlers, logger.propagate = [], True  # it writes to the terminal by itself since its import
@@ -84,7 +84,7 @@ def _join(address: str) -> None:
         host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:  # a ConnectionError of Ray's is an OSError, too
-        raise PlacementError(_unreachable(address, error)) from error
+        raise ClusterError(_unreachable(address, error)) from error
     try:
         ray.init(
             address=found,
@@ -93,7 +93,7 @@ def _join(address: str) -> None:
             runtime_env={"env_vars": WORKER_SETTINGS},
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise PlacementError(_unreachable(address, error)) from error
+        raise ClusterError(_unreachable(address, error)) from error
 
 
 def _unreachable(address: str, error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,18 @@ from selector.study_log import LOG, pass_on
 from selector.work import one_line
 
 LOST = "the worker ended without finishing its job"
+
+
+def told(error: Exception) -> str:
+    """An error in one line, without the way that it came to us."""
+    return one_line(error.cause if isinstance(error, RayTaskError) else error)
+
+
+def _how_it_ended(error: Exception | None) -> str:
+    """Why a job broke off whose worker could not tell: it never began, or its process or node is gone."""
+    if isinstance(error, RayTaskError):
+        return told(error)
+    return LOST if error is None else f"{LOST} ({type(error).__name__})"
 
 
 class Witness(FIFOScheduler):
@@ -51,18 +64,15 @@ class JobSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self.error is not None:
             return str(Searcher.FINISHED)
-        try:
+        with self._kept():
             job = self._source.next_job(self._slots)
-        except Exception as error:
-            self.error = error
-            return str(Searcher.FINISHED)
-        if job is None:
-            return str(Searcher.FINISHED)
-        if isinstance(job, Wait):
-            return None
-        self.running[trial_id] = job
-        ray.get(self._mailbox.assign.remote(trial_id, job))
-        return {"job": trial_id}
+            if isinstance(job, Wait):
+                return None
+            if job is not None:
+                ray.get(self._mailbox.assign.remote(trial_id, job))
+                self.running[trial_id] = job
+                return {"job": trial_id}
+        return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         self._record(trial_id)
@@ -76,31 +86,37 @@ class JobSearcher(Searcher):
             return
         failure = parcel.failure
         if error and failure is None:
-            failure = self._how_it_ended(trial_id)
+            failure = _how_it_ended(self.witness.errors.pop(trial_id, None))
             LOG.error("%s: %s", title(job), failure)
-        self._guard(lambda: self._source.ended(job, failure))
+        with self._kept():
+            self._source.ended(job, failure)
 
-    def _how_it_ended(self, trial_id: str) -> str:
-        """Of a trial that could not tell it itself: it never began, or its process or node is gone."""
-        error = self.witness.errors.pop(trial_id, None)
-        if isinstance(error, RayTaskError):
-            return one_line(error.cause)
-        return LOST if error is None else f"{LOST} ({type(error).__name__})"
+    def lose_all(self, error: Exception) -> None:
+        """All workers are gone with one of them."""
+        while self.running:
+            job = self.running.pop(next(iter(self.running)))
+            LOG.error("%s: %s", title(job), _how_it_ended(error))
+            with self._kept():
+                self._source.ended(job, _how_it_ended(error))
 
     def _record(self, trial_id: str) -> Parcel:
         job = self.running.get(trial_id)
         if job is None:
             return Parcel()
-        parcel: Parcel = ray.get(self._mailbox.collect.remote(trial_id))
-        for record in parcel.records:
-            pass_on(record)
-        for result in parcel.results:
-            self._guard(lambda result=result: self._source.record(job, result))
+        parcel = Parcel()
+        with self._kept():
+            parcel = ray.get(self._mailbox.collect.remote(trial_id))
+            for record in parcel.records:
+                pass_on(record)
+            for result in parcel.results:
+                self._source.record(job, result)
         return parcel
 
-    def _guard(self, action: Any) -> None:
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep the first error, with which the run ends."""
         try:
-            action()
+            yield
         except Exception as error:
             self.error = self.error or error
 

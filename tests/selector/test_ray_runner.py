@@ -15,7 +15,7 @@ from processes import descendants, listening_addresses, trial_actors
 from small_study import Spy, run_study
 
 from selector.jobs import Bracket, Job, Result
-from selector.placement import PlacementError, Wanted
+from selector.placement import ClusterError, Wanted
 from selector.runners.local import LocalRunner
 from selector.runners.ray import RayRunner
 from selector.search import SearchError
@@ -126,6 +126,6 @@ def test_what_this_machine_does_not_have_is_refused_with_what_it_has(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        PlacementError, match=r"^no room for 2 workers .*: there is room for 1; nodes: .* 1 CPU$"
+        ClusterError, match=r"^no room for 2 workers .*: there is room for 1; nodes: .* 1 CPU$"
     ):
         run_study(RayRunner(Wanted(workers=2)), tmp_path / "study", tiny_folder)
