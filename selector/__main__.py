@@ -68,6 +68,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help is read as it is written: peltier[quantised] is no markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # What users wrote (names, folders, messages) is never read as markup.

@@ -176,8 +176,9 @@ class StudySpec:
         return cls(**{"folds": 1, **values, **files, "methods": methods, "objectives": objectives})
 
 
-INTERRUPTED = "the run ended while this trial was training"
 DEFAULT_DATABASE = "sqlite:///peltier.db"
+INTERRUPTED = "the run ended while this trial was training"
+"""Message of a trial that is trained again when its study is taken up."""
 LARGEST_SEED = 2**31 - 1
 SAMPLERS = ("tpe", "random", "gp", "nsga2")
 RUNNERS = ("ray", "local")

@@ -103,8 +103,9 @@ def sample_of(stream: Any) -> bytes:
     kept, size = [], 0
     for piece in pieces(stream):
         beyond = set(piece.translate(None, ASCII))
-        new = any(seen[byte] < OFTEN_ENOUGH for byte in beyond)
-        if beyond and (size < SAMPLE_BYTES or (new and size < MOST_SAMPLE_BYTES)):
+        fewest = min((seen[byte] for byte in beyond), default=OFTEN_ENOUGH)
+        rare = fewest == 0 or (fewest < OFTEN_ENOUGH and size < MOST_SAMPLE_BYTES)
+        if beyond and (size < SAMPLE_BYTES or rare):
             kept.append(piece)
             size += len(piece)
             seen.update(beyond)

@@ -103,7 +103,7 @@ class JobSearcher(Searcher):
         job = self.running.get(trial_id)
         if job is None:
             return Parcel()
-        parcel = Parcel()
+        parcel: Parcel = Parcel()
         with self._kept():
             parcel = ray.get(self._mailbox.collect.remote(trial_id))
             for record in parcel.records:
