@@ -205,8 +205,9 @@ def search(
         _tell_queued(study, as_json)
         return
     from selector.progress import show_progress
-    from selector.worker import kept_alive, worker_name
+    from selector.worker import end_on_sigterm, kept_alive, worker_name
 
+    end_on_sigterm()
     worker = worker_name()
     study = service.submit(given, spec, checked, name=name, worker=worker)
     _tell_findings(checked)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from commands import ENVIRONMENT
-from processes import descendants, listening_addresses, trial_actors
+from commands import COMMAND, ENVIRONMENT, write_rows
+from processes import descendants, listening_addresses, running, trial_actors
 from small_study import Spy, run_study
 
 from selector.jobs import Bracket, Job, Result
@@ -19,6 +21,7 @@ from selector.placement import ClusterError, Wanted
 from selector.runners.local import LocalRunner
 from selector.runners.ray import RayRunner
 from selector.search import SearchError
+from storage.database import open_database
 from storage.records import State, Study
 
 
@@ -118,8 +121,10 @@ def test_a_worker_that_cannot_begin_says_why(tiny_folder: Path, tmp_path: Path) 
     backbone = shutil.copytree(tiny_folder, tmp_path / "bert")
     weights = backbone / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
+    before = descendants()
     with pytest.raises(SearchError, match=r"the baselines could not be scored: \w+Error: "):
         run_study(RayRunner(), tmp_path / "study", backbone)
+    assert descendants() <= before
 
 
 def test_what_this_machine_does_not_have_is_refused_with_what_it_has(
@@ -129,3 +134,35 @@ def test_what_this_machine_does_not_have_is_refused_with_what_it_has(
         ClusterError, match=r"^no room for 2 workers .*: there is room for 1; nodes: .* 1 CPU$"
     ):
         run_study(RayRunner(Wanted(workers=2)), tmp_path / "study", tiny_folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_search_that_is_told_to_end_leaves_no_process_and_says_so(
+    number: int, tiny_folder: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.csv", rows=60)
+    options = "--trials 64 --epochs 16 --methods bitfit --folds 1".split()
+    with subprocess.Popen(
+        [*COMMAND, "search", "rows.csv", "--backbone", str(tiny_folder), *options],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as search:
+        assert search.stderr is not None
+        for line in search.stderr:
+            if "searching" in line and trial_actors(descendants(search.pid)):
+                break
+        started = descendants(search.pid)
+        assert len(started) > 3
+        search.send_signal(number)
+        said = search.stderr.read()
+    assert search.returncode not in (0, None) and "Traceback" not in said
+    deadline = time.monotonic() + 20  # the raylet lets go of its workers in its own time
+    while (left := started & running()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+    study = open_database(f"sqlite:///{tmp_path / 'peltier.db'}").studies()[0]
+    assert study.state is State.FAIL and study.message.startswith("interrupted")
