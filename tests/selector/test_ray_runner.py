@@ -104,7 +104,7 @@ def test_a_worker_that_is_killed_fails_its_own_bracket_only(tiny_folder: Path, t
                 os.kill(pid, signal.SIGKILL)
 
     study, spy = run_study(RayRunner(), tmp_path / "study", tiny_folder, kill, trials=6, bracket_size=2)
-    message = "the worker ended without finishing its job"
+    message = "the worker ended without finishing its job (ActorDiedError)"
     assert spy.failures == {n: message if n == 1 else None for n in spy.failures}
     assert len(spy.failures) >= 4  # three brackets of the search, one of finalists
     for trial in study.trials:
