@@ -11,7 +11,7 @@ LEARNING_RATES = (1e-5, 3e-5, 1e-4)
 """The lowest that RoBERTa was fine-tuned with (arXiv 1907.11692), the middle one of BERT's three (arXiv
 1810.04805, appendix A.3), and one of those of BERTs as small as MiniLM (google-research/bert, README)."""
 COST = 3.0
-"""A step costs about so many of LoRA's (MiniLM on a CPU, docs/search.md). Only tells whether to begin at
+"""A step costs about so many of LoRA's (MiniLM on a CPU, docs/performance.md). Only tells whether to begin at
 all under a budget; from then on its own time is known."""
 INTERRUPTED = "the run ended while this trial was training"
 
