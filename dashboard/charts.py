@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
@@ -54,15 +55,38 @@ def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
     return _laid_out(figure, "epochs trained", f"validation {metric}")
 
 
-def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: str) -> go.Figure:
-    """Validation score against trainable parameters; the Pareto front joined, baselines as dashed lines.
+@dataclass(frozen=True)
+class Axis:
+    """How a cost is drawn."""
 
-    Columns of trials: trial, method, configuration, score, parameters; of baselines: name, score.
+    title: str
+    hover: str
+    """Said of a point, with its value as %{x}."""
+    log: bool = True
+    """Small and large modules lie decades apart."""
+
+
+COSTS = {
+    "parameters": Axis("trainable parameters, the head included", "%{x:,} trainable parameters"),
+    "bytes": Axis("stored bytes", "%{x:,} bytes"),
+    "latency": Axis("time for one text, in units of the plain backbone", "%{x:.2f} times", log=False),
+    "seconds": Axis("device seconds of training", "%{x:.1f} s"),
+}
+"""Column -> its axis; smaller is better."""
+
+
+def score_against_cost(
+    trials: pd.DataFrame, baselines: pd.DataFrame, metric: str, cost: str = "parameters"
+) -> go.Figure:
+    """Validation score against a cost; the Pareto front joined, baselines as dashed lines.
+
+    Columns of trials: trial, method, configuration, score, and the cost; of baselines: name, score.
     """
+    axis = COSTS[cost]
     figure = go.Figure()
-    front = pareto_front(trials)
+    front = pareto_front(trials, cost)
     figure.add_scatter(
-        x=front["parameters"],
+        x=front[cost],
         y=front["score"],
         mode="lines+markers",
         name="Pareto front",
@@ -73,28 +97,30 @@ def score_against_size(trials: pd.DataFrame, baselines: pd.DataFrame, metric: st
     for method in sorted(set(trials["method"])):
         group = trials[trials["method"] == method]
         figure.add_scatter(
-            x=group["parameters"],
+            x=group[cost],
             y=group["score"],
             mode="markers",
             name=method_name(method),
             marker={"color": colour_of(method), "size": MARKER_SIZE},
             customdata=group[["trial", "configuration"]],
             hovertemplate=f"trial %{{customdata[0]}}, {method_name(method)}<br>%{{customdata[1]}}<br>"
-            "%{y:.3f}, %{x:,} trainable parameters<extra></extra>",
+            f"%{{y:.3f}}, {axis.hover}<extra></extra>",
         )
-    _add_baselines(figure, trials, baselines)
+    low, high = _ends(trials[cost], axis) if len(trials) else (0.0, 1.0)
+    _add_baselines(figure, baselines, (10**low, 10**high) if axis.log else (low, high))
     if len(trials):
-        figure.update_xaxes(type="log", range=list(_decades(trials["parameters"])), dtick=1)
-    return _laid_out(figure, "trainable parameters, the head included (log scale)", f"validation {metric}")
+        ticks = {"type": "log", "dtick": 1} if axis.log else {}
+        figure.update_xaxes(range=[low, high], **ticks)
+    title = f"{axis.title} (log scale)" if axis.log else axis.title
+    return _laid_out(figure, title, f"validation {metric}")
 
 
-def _add_baselines(figure: go.Figure, trials: pd.DataFrame, baselines: pd.DataFrame) -> None:
+def _add_baselines(figure: go.Figure, baselines: pd.DataFrame, ends: tuple[float, float]) -> None:
     """Dashed lines from edge to edge, as traces: these stand in the legend and can be switched off."""
-    low, high = _decades(trials["parameters"]) if len(trials) else (0.0, 1.0)
     dashes = ("dash", "dot", "dashdot", "longdash")
     for i, row in enumerate(baselines.itertuples()):
         figure.add_scatter(
-            x=[10**low, 10**high],
+            x=list(ends),
             y=[row.score, row.score],
             mode="lines",
             name=f"baseline: {row.name}",
@@ -103,16 +129,19 @@ def _add_baselines(figure: go.Figure, trials: pd.DataFrame, baselines: pd.DataFr
         )
 
 
-def _decades(parameters: pd.Series[float]) -> tuple[float, float]:
-    """Whole powers of ten around the parameter counts, as exponents."""
-    low = float(np.floor(np.log10(max(parameters.min(), 1)) - 0.05))
-    return low, max(float(np.ceil(np.log10(max(parameters.max(), 1)) + 0.05)), low + 1)
+def _ends(costs: pd.Series[float], axis: Axis) -> tuple[float, float]:
+    """Where an axis begins and ends: whole powers of ten around the costs, as exponents, or some space."""
+    if not axis.log:
+        space = max(0.06 * float(costs.max() - costs.min()), 0.05)
+        return float(costs.min()) - space, float(costs.max()) + space
+    low = float(np.floor(np.log10(max(costs.min(), 1)) - 0.05))
+    return low, max(float(np.ceil(np.log10(max(costs.max(), 1)) + 0.05)), low + 1)
 
 
-def pareto_front(trials: pd.DataFrame) -> pd.DataFrame:
-    """The trials that no other beats: each scores higher than every smaller or equally small one."""
-    ordered = trials.dropna(subset=["score", "parameters"])
-    ordered = ordered.sort_values(["parameters", "score", "trial"], ascending=[True, False, True])
+def pareto_front(trials: pd.DataFrame, cost: str = "parameters") -> pd.DataFrame:
+    """The trials that no other beats: each scores higher than every cheaper or equally cheap one."""
+    ordered = trials.dropna(subset=["score", cost])
+    ordered = ordered.sort_values([cost, "score", "trial"], ascending=[True, False, True])
     before = ordered["score"].cummax().shift(fill_value=-np.inf)
     return ordered[ordered["score"] > before]
 

@@ -30,6 +30,8 @@ def board(study: Study) -> pd.DataFrame:
             "state": "complete",
             "epochs": None,
             "score": finite(baseline.validation.get(metric)),
+            "bytes": baseline.stored_bytes,
+            "latency": None if baseline.latency is None else baseline.latency["ratio"],
             "parameters": baseline.trainable_parameters,
             "seconds": baseline.seconds,
             "origin": None,
@@ -45,6 +47,8 @@ def board(study: Study) -> pd.DataFrame:
             "state": state_name(row.state),
             "epochs": row.epochs,
             "score": finite(row.validation),
+            "bytes": row.stored_bytes,
+            "latency": row.latency,
             "parameters": row.trainable_parameters,
             "seconds": row.seconds,
             "origin": row.origin or None,
@@ -59,13 +63,15 @@ def board(study: Study) -> pd.DataFrame:
         "state",
         "epochs",
         "score",
+        "bytes",
+        "latency",
         "parameters",
         "seconds",
         "origin",
     ]
-    return pd.DataFrame(rows, columns=columns).astype(
-        {"trial": "Int64", "epochs": "Int64", "parameters": "Int64", "score": "float64", "seconds": "float64"}
-    )
+    whole = dict.fromkeys(("trial", "epochs", "parameters", "bytes"), "Int64")
+    real = dict.fromkeys(("score", "seconds", "latency"), "float64")
+    return pd.DataFrame(rows, columns=columns).astype({**whole, **real})
 
 
 def curve_points(study: Study) -> pd.DataFrame:

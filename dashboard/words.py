@@ -43,6 +43,12 @@ METRICS = {
     "span_f1": "span F1",
     "token_accuracy": "token accuracy",
 }
+COST_NAMES = {
+    "parameters": "trainable parameters",
+    "bytes": "stored bytes",
+    "latency": "inference latency",
+    "seconds": "training time",
+}
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|$~:&-])")
 
 

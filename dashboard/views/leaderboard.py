@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import learning_curves, score_against_size
+from dashboard.charts import learning_curves, score_against_cost
 from dashboard.frames import board, curve_points
 from dashboard.studies import choose, facts, is_active, load
-from dashboard.words import method_name, metric_name, number, plain, state_name
+from dashboard.words import COST_NAMES, method_name, metric_name, number, plain, state_name
 from selector.study import Study
 
 
@@ -58,6 +60,8 @@ def show_trial(study: Study, trial_number: int, metric: str) -> None:
         st.warning(plain(trial.message))
     left, right = st.columns([1, 2])
     values = {**trial.config, "seed": trial.seed}
+    if trial.latency is not None:
+        values["latency, times the plain backbone"] = trial.latency["ratio"]
     left.table(
         pd.DataFrame(
             {"value": [number(value) for value in values.values()]},
@@ -84,6 +88,17 @@ def show_baseline(study: Study, name: str, metric: str) -> None:
     )
 
 
+def costs_shown(study: Study) -> list[str]:
+    """The costs that a chart is drawn for: the objectives, else the parameters."""
+    return [name for name in study.spec.get("objectives", ()) if name != "metric"] or ["parameters"]
+
+
+def reference(front: dict[str, Any]) -> str:
+    """The reference point of a hypervolume in words."""
+    named = zip(front["objectives"], front["reference"], strict=True)
+    return ", ".join(f"{COST_NAMES.get(name, name)} {number(value)}" for name, value in named)
+
+
 st.title("Leaderboard")
 study = load(choose())
 st.caption(facts(study))
@@ -105,9 +120,20 @@ if position is not None:
         show_trial(study, int(row["trial"]), metric)
     else:
         show_baseline(study, row["method"], metric)
-st.subheader(f"Validation {metric} against trainable parameters")
-st.caption(
-    "Ringed trials form the Pareto front: no smaller module scores as high. One seed each; trials that were "
-    "stopped early stand where they were stopped."
-)
-st.plotly_chart(score_against_size(scored, baselines, metric), key="sizes", config={"displayModeBar": False})
+for cost in costs_shown(study):
+    known = scored[scored[cost].notna()]
+    if cost != "parameters" and known.empty:
+        continue
+    st.subheader(f"Validation {metric} against {COST_NAMES[cost]}")
+    st.caption(
+        "Ringed trials form the Pareto front: no cheaper module scores as high. One seed each; trials that "
+        "were stopped early stand where they were stopped."
+    )
+    figure = score_against_cost(known, baselines, metric, cost)
+    st.plotly_chart(figure, key=f"cost_{cost}", config={"displayModeBar": False})
+front = (study.recommendation or {}).get("front")
+if front:
+    st.caption(
+        f"Hypervolume of the front of all {len(front['objectives'])} objectives, trained to the end: "
+        f"{front['hypervolume']:.3f} of what is between {reference(front)} and perfection."
+    )

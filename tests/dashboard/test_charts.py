@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dashboard.charts import colour_of, intervals, learning_curves, pareto_front, score_against_size
+from dashboard.charts import colour_of, intervals, learning_curves, pareto_front, score_against_cost
 from dashboard.frames import board, contenders, curve_points
 from storage.records import Study
 
@@ -52,7 +52,7 @@ def test_size_chart_marks_the_front_and_draws_baselines_across(study: Study) -> 
     rows = board(study)
     trials = rows[(rows["kind"] == "trial") & rows["score"].notna()]
     baselines = rows[rows["kind"] == "baseline"].assign(name=lambda frame: frame["method"])
-    figure = score_against_size(trials, baselines, "accuracy")
+    figure = score_against_cost(trials, baselines, "accuracy")
     traces = {trace.name: trace for trace in figure.data}
     assert figure.layout.xaxis.type == "log"
     assert list(traces["Pareto front"].x) == [9_000, 40_000]
@@ -63,12 +63,23 @@ def test_size_chart_marks_the_front_and_draws_baselines_across(study: Study) -> 
     assert min(probe.x) < 9_000 and max(probe.x) > 90_000
 
 
+def test_any_cost_is_charted_with_its_own_front() -> None:
+    trials = sizes((0, 10, 0.7), (1, 20, 0.9), (2, 30, 0.95)).assign(latency=[1.5, 1.1, 1.2])
+    figure = score_against_cost(trials, pd.DataFrame(columns=["name", "score"]), "accuracy", "latency")
+    front, points = figure.data
+    assert list(front.x) == [1.1, 1.2]  # trial 0 is slower and worse than both
+    assert list(points.x) == [1.5, 1.1, 1.2]
+    assert figure.layout.xaxis.type != "log"
+    low, high = figure.layout.xaxis.range
+    assert low < 1.1 and high > 1.5
+
+
 def test_charts_of_a_study_that_has_measured_nothing_are_empty_but_drawn() -> None:
     nothing = pd.DataFrame(
         columns=["trial", "method", "epochs", "score", "parameters", "configuration", "name"]
     )
     assert learning_curves(nothing, "accuracy").data == ()
-    assert len(score_against_size(nothing, nothing, "accuracy").data) == 1
+    assert len(score_against_cost(nothing, nothing, "accuracy").data) == 1
 
 
 def test_intervals_reach_from_low_to_high_on_each_split(study: Study) -> None:

@@ -48,6 +48,32 @@ def test_recommendation_names_the_split_the_interval_and_the_seeds(stored: Calla
     assert page.code[0].value == "peltier predict tickets-1-export INPUT.csv"
 
 
+def test_a_study_with_several_objectives_shows_each_cost_its_front_and_the_latency(
+    stored: Callable[..., Study], study: Study
+) -> None:
+    assert study.recommendation is not None
+    known = {"ms": 12.5, "ratio": 1.25, "batch_ms": 90.0, "batch_ratio": 1.1, "tokens": 24, "device": "cpu"}
+    front = {
+        "objectives": ["metric", "latency", "bytes"],
+        "trials": [0],
+        "values": [[0.9, 1.25, 160_000]],
+        "hypervolume": 0.4321,
+        "reference": [0.5, 2.0, 400_000.0],
+    }
+    name = stored(
+        spec={**study.spec, "objectives": ["metric", "latency", "bytes"]},
+        trials=tuple(replace(t, latency=known if t.number == 0 else None) for t in study.trials),
+        recommendation={**study.recommendation, "latency": known, "front": front},
+    ).name
+    board = opened("leaderboard", name)
+    assert not board.exception
+    told = texts(board)
+    assert "Validation accuracy against inference latency" in told and "against stored bytes" in told
+    assert "against trainable parameters" not in told
+    assert "Hypervolume of the front of all 3 objectives" in told and "0.432" in told
+    assert "1.25 times what the plain backbone takes" in texts(opened("recommendation", name))
+
+
 def test_text_baseline_has_nothing_to_download_and_the_page_says_so(
     stored: Callable[..., Study], study: Study
 ) -> None:
@@ -236,7 +262,7 @@ def test_data_with_an_error_starts_only_when_that_is_insisted_on(
     page.text_input(key="backbone").set_value(str(tiny_folder))
     page.run()
     assert not page.exception
-    assert "Too few rows**: validation has 1 row," in texts(page)
+    assert "Too few rows**: test has 2 rows," in texts(page)
     assert page.button(key="start").disabled
     page.checkbox[0].check().run()
     page.button(key="start").click().run()
@@ -245,7 +271,7 @@ def test_data_with_an_error_starts_only_when_that_is_insisted_on(
     assert queued.task["findings"][0]["severity"] == "error"
     shown = opened("progress", queued.name)
     assert not shown.exception
-    assert shown.expander[0].label.startswith("Data checks: 2 errors")
+    assert shown.expander[0].label.startswith("Data checks: 1 error")
 
 
 def test_findings_come_first_on_the_page_of_a_study_and_are_plain_text(stored: Callable[..., Study]) -> None:

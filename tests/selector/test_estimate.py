@@ -59,7 +59,7 @@ def test_an_estimate_never_exceeds_the_budget(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [3, 4, 8, 12])
 def test_epochs_of_a_bracket_are_those_that_halving_trains(size: int) -> None:
-    chance, rungs = np.random.default_rng(0), plan(12)
+    chance, rungs = np.random.default_rng(0), plan(12, 8).rungs
     methods = [f"m{i % 3}" for i in range(size)]
     totals = []
     for _ in range(20):

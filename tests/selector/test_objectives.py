@@ -71,7 +71,7 @@ def test_impossible_objectives_are_refused(names: tuple[str, ...], words: str) -
 
 def test_a_cut_keeps_the_ends_of_the_front_and_drops_what_is_dominated() -> None:
     found = [(0.9, 2.0), (0.89, 1.9), (0.8, 1.1), (0.7, 1.0), (0.6, 1.5), (0.5, 1.9)]
-    standings = [Standing(i, "lora", score, 1.0, (cost,)) for i, (score, cost) in enumerate(found)]
+    standings = [Standing(i, "lora", score, 1.0, costs=(cost,)) for i, (score, cost) in enumerate(found)]
     assert keep(0, standings, 3) == {0, 2, 3}  # both ends and the least crowded between them
     alone = [Standing(i, "lora", score, 1.0) for i, (score, _) in enumerate(found)]
     assert keep(0, alone, 3) == {0, 1, 2}
@@ -86,7 +86,9 @@ def test_the_best_score_always_goes_on() -> None:
         (0.4, 0.5, 9.0),
         (0.4, 9, 0.5),
     ]
-    standings = [Standing(i, "lora", score, 1.0, tuple(costs)) for i, (score, *costs) in enumerate(found)]
+    standings = [
+        Standing(i, "lora", score, 1.0, costs=tuple(costs)) for i, (score, *costs) in enumerate(found)
+    ]
     assert 0 in keep(1, standings, 3)
 
 
