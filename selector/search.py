@@ -1,12 +1,10 @@
-"""The search: propose configurations, write down their rungs, repeat the best with fresh seeds."""
+"""The search: propose configurations, train them in brackets, repeat the best with fresh seeds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-
-from safetensors.numpy import save as save_arrays
+from dataclasses import replace
 
 from selector.allowance import Allowance
 from selector.budget import Clock, affordable_repeats
@@ -14,39 +12,30 @@ from selector.estimate import estimate
 from selector.finalists import choose_finalists
 from selector.fitting import Fit, unlimited
 from selector.halving import Plan, plan
-from selector.jobs import (
-    BaselineResult,
-    Baselines,
-    Bracket,
-    Calibration,
-    Entry,
-    Job,
-    Logits,
-    Outcome,
-    Result,
-    Rung,
-    Wait,
-)
+from selector.jobs import BaselineResult, Baselines, Bracket, Calibration, Entry, Job, Result, Wait
 from selector.ledger import Ledger
 from selector.limits import NO_LIMITS, Limits
-from selector.meta_features import of_baselines
 from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
+from selector.recording import Recording
 from selector.samplers import USUAL_OBJECTIVES, propose
 from selector.space import Space
 from selector.study import StudySpec
 from storage.database import Database
 from storage.files import Files
-from storage.records import Baseline, Gate, Report, State, Trial
+from storage.records import State, Trial
 from trainers.building import method_named
 from trainers.cost import Cost
-from trainers.fidelity import Report as Measured
 from trainers.method import MethodConfig
 from trainers.task import Task
 
 INTERRUPTED = "the run ended while this trial was training"
+"""Of a trial that cannot go on: an earlier version did not write down what it was trained with."""
 SMALLEST_BRACKET = 4
 BASELINES = 3
 """One answer for all, a linear model of the words, the linear probe."""
+LOST = 2
+"""So many times a bracket is given to another worker when its own is lost."""
+UNFINISHED = (State.WAITING, State.RUNNING)
 
 
 class SearchError(RuntimeError):
@@ -56,8 +45,9 @@ class SearchError(RuntimeError):
 class Search:
     """Gives out the jobs of a study and writes down what comes of them.
 
-    All it knows stands in the store, so a new `Search` on the same study goes on
-    where an earlier one ended; only what was in flight is trained again.
+    All it knows stands in the store, so a new `Search` on the same study goes on where an earlier one
+    ended: unfinished brackets after their last rung. What is written down is the same as of one that
+    was never interrupted.
     """
 
     def __init__(
@@ -71,9 +61,10 @@ class Search:
         clock: Clock,
         limits: Limits = NO_LIMITS,
         fit: Fit = unlimited,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`stopping` says whether the study is to be left after the rung in flight."""
         self._database = database
-        self._files = files
         self._id = study_id
         self._task = task
         self._space = space
@@ -81,19 +72,33 @@ class Search:
         self._clock = clock
         self._limits = limits
         self._fit = fit
-        database.fail_running_trials(study_id, INTERRUPTED)
+        self._stopping = stopping
         study = database.study(study_id)
         self._spec = StudySpec.from_json(study.spec)
-        self._trials = {trial.number: trial for trial in study.trials}
-        self._baselines = {baseline.name for baseline in study.baselines}
-        self._baselines_started = len(self._baselines) == BASELINES
-        self._brackets = 1 + max((t.bracket for t in study.trials if t.bracket is not None), default=-1)
-        self._running: list[Job] = []
-        self._slots = 1
+        self._recording = Recording(database, files, study_id, task)
+        self._trials = self._recording.trials
+        homeless = [t.number for t in study.trials if t.state in UNFINISHED and t.bracket is None]
+        self._recording.finish(homeless, State.FAIL, INTERRUPTED)
         spent = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
         self._ledger = Ledger(clock, self._spec, self._trials, spent)
-        self._finals: list[Bracket] | None = None
+        known = self._ledger.pace() is not None or not self._ledger.limited
+        self._baselines_started = len(self._recording.baselines) == BASELINES and known
+        self._running: list[Job] = []
+        self._slots = 1
+        self._open = self._unfinished(final=False)
+        """Brackets of the search that are to be taken up again."""
+        planned = any(t.repeat_of is not None for t in study.trials)
+        self._finals = self._unfinished(final=True) if planned else None
+        """Brackets of repeats that are still to be trained; None before they are planned."""
+        self._lost: dict[int, int] = {}
+        """Bracket -> how often its worker was lost."""
         self._used_up = False
+
+    def _unfinished(self, *, final: bool) -> list[int]:
+        trials = [t for t in self._trials.values() if t.state in UNFINISHED]
+        return sorted(
+            {t.bracket for t in trials if t.bracket is not None and (t.repeat_of is not None) == final}
+        )
 
     # ------------------------------------------------------------------------- giving out
 
@@ -101,30 +106,35 @@ class Search:
         """The next job: the baselines, then brackets of the search, then the finalists."""
         job: Job | Wait | None
         self._slots = slots
-        if not self._baselines_started:
+        if self.stopping:
+            job = None
+        elif not self._baselines_started:
             self._baselines_started = True
             job = Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
         elif self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
             job = Wait()  # for the calibration: without a pace a budget cannot be kept
+        elif self._open:
+            job = self._issued(self._open.pop(0))
         elif trials := self._proposals(slots):
-            rungs = self._next_plan(slots).rungs
-            job = self._bracket(trials, rungs=rungs, deadline=self._clock.search_deadline)
+            job = self._issued(trials[0].bracket)
         elif self._running and self._finals is None:
             job = Wait()
         else:
             if self._finals is None:
                 self._finals = self._plan_finals(slots)
-            job = self._next_final()
+            # While repeats run, a worker may be lost and leave one to be given out again.
+            job = self._next_final() or (Wait() if self._running else None)
         if isinstance(job, Bracket):
-            self._database.start_trials(self._id, [entry.number for entry in job.entries], job.number)
-            for entry in job.entries:
-                self._trials[entry.number] = replace(
-                    self._trials[entry.number], state=State.RUNNING, bracket=job.number
-                )
+            self._recording.start(job.number, [entry.number for entry in job.entries])
         if job is not None and not isinstance(job, Wait):
             self._running.append(job)
         self._tell_progress()
         return job
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the study is to be left after the rung in flight."""
+        return self._stopping()
 
     def _searched(self) -> list[Trial]:
         return [t for t in self._trials.values() if t.repeat_of is None and t.message != INTERRUPTED]
@@ -140,13 +150,23 @@ class Search:
         return held if self._used_up else ""
 
     def _scoring_baselines(self) -> bool:
-        return any(isinstance(job, Baselines) for job in self._running) and len(self._baselines) < BASELINES
+        scoring = any(isinstance(job, Baselines) for job in self._running)
+        return scoring and len(self._recording.baselines) < BASELINES
 
     def _next_plan(self, slots: int) -> Plan:
         """Small enough that every place gets a bracket, large enough that cutting means something."""
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
-        turn = len({trial.bracket for trial in self._searched()} - {None})
-        return plan(self._spec.epochs, min(self._spec.bracket_size, share), self._spec.early_exit, turn)
+        size = min(self._spec.bracket_size, share)
+        return plan(self._spec.epochs, size, self._spec.early_exit, self._turn(self._brackets))
+
+    def _turn(self, number: int) -> int:
+        """How many brackets of the search came before the one with a number."""
+        return len({t.bracket for t in self._searched() if t.bracket is not None and t.bracket < number})
+
+    @property
+    def _brackets(self) -> int:
+        """The number of the next bracket."""
+        return 1 + max((t.bracket for t in self._trials.values() if t.bracket is not None), default=-1)
 
     def _next_bracket_size(self, slots: int) -> int:
         """As many candidates as the plan says and the budget pays; 0: no more."""
@@ -171,10 +191,13 @@ class Search:
         everything = list(self._trials.values())
         configs = self._ask(everything, count, suggested) or self._ask(self._searched(), count, suggested)
         self._used_up = len(configs) < count
-        return [
-            self._add(config, self._spec.seed, origin=origin_of(config, self._space, suggested))
-            for config in configs
+        number, seed = self._brackets, self._spec.seed
+        trials = [
+            self._trial(i, config, seed, number, origin=origin_of(config, self._space, suggested))
+            for i, config in enumerate(configs, start=len(self._trials))
         ]
+        self._recording.add(trials)
+        return trials
 
     def _ask(
         self, trials: Sequence[Trial], count: int, suggested: Sequence[Suggestion]
@@ -202,63 +225,74 @@ class Search:
         study = self._database.study(self._id)
         return suggest(study, similar_studies(self._database, study), self._space, places)
 
-    def _add(
-        self, config: MethodConfig, seed: int, repeat_of: int | None = None, origin: str | None = None
+    def _trial(
+        self,
+        number: int,
+        config: MethodConfig,
+        seed: int,
+        bracket: int,
+        *,
+        repeat_of: int | None = None,
+        origin: str | None = None,
     ) -> Trial:
         cost = self._cost(config)
-        trial = Trial(
-            number=len(self._trials),
+        return Trial(
+            number=number,
             method=config.name,
             config=config.values(),
             seed=seed,
             state=State.WAITING,
+            bracket=bracket,
             repeat_of=repeat_of,
             origin=origin,
             trainable_parameters=None if cost is None else cost.trainable_parameters,
             stored_bytes=None if cost is None else cost.stored_bytes,
         )
-        self._database.add_trials(self._id, [trial])
-        self._trials[trial.number] = trial
-        return trial
 
-    def _bracket(
-        self,
-        trials: Sequence[Trial],
-        *,
-        rungs: tuple[int, ...],
-        deadline: float | None = None,
-        final: bool = False,
-    ) -> Bracket:
-        entries = [
-            Entry(
-                number=trial.number,
-                method=trial.method,
-                values=trial.config,
-                seed=trial.seed,
-                stored_bytes=trial.stored_bytes or 0,
-                parameters=trial.trainable_parameters or 0,
-            )
-            for trial in trials
-        ]
-        allowance = Allowance()
-        if not final:
-            allowance = self._ledger.grant(self._brackets, self._slots, self._brackets_running())
-            allowance = replace(allowance, deadline=math.inf if deadline is None else deadline)
-        self._brackets += 1
+    def _issued(self, number: int | None) -> Bracket:
+        """A bracket as it stands in the store: a new one, or what an interruption left of it."""
+        assert number is not None
+        own = [trial for trial in self._trials.values() if trial.bracket == number]
+        staying = [trial for trial in own if trial.state in UNFINISHED]
+        begun = min(len(trial.reports) for trial in staying)
+        final = staying[0].repeat_of is not None
+        epochs = self._spec.epochs
+        whole = plan(epochs, len(own), self._spec.early_exit, self._turn(number)).rungs
         return Bracket(
-            number=self._brackets - 1,
-            entries=tuple(entries),
-            rungs=rungs,
+            number=number,
+            entries=tuple(self._entry(trial) for trial in staying),
+            rungs=(epochs,) if final else whole,
             metric=self._task.metric,
-            order_seed=trials[0].seed,
+            order_seed=staying[0].seed,
             final=final,
             patience=self._spec.patience,
-            allowance=allowance,
+            allowance=Allowance() if final else self._allowance(number, own),
             objectives=self._spec.objectives,
             limits=self._limits,
+            begun=begun,
+            # Who was never scored was in no stack.
+            left=tuple(self._entry(t) for t in own if begun and t not in staying and t.reports),
         )
 
-    def _plan_finals(self, slots: int) -> list[Bracket]:
+    def _entry(self, trial: Trial) -> Entry:
+        return Entry(
+            number=trial.number,
+            method=trial.method,
+            values=trial.config,
+            seed=trial.seed,
+            stored_bytes=trial.stored_bytes or 0,
+            parameters=trial.trainable_parameters or 0,
+            checkpoint=self._recording.checkpoint(trial),
+            latency=trial.latency,
+        )
+
+    def _allowance(self, number: int, trials: Sequence[Trial]) -> Allowance:
+        spent = sum(trial.reports[-1].seconds for trial in trials if trial.reports)
+        allowance = self._ledger.grant(number, self._slots, self._brackets_running(), spent)
+        deadline = self._clock.search_deadline
+        return replace(allowance, deadline=math.inf if deadline is None else deadline)
+
+    def _plan_finals(self, slots: int) -> list[int]:
         """One bracket for each fresh seed; one for each training where several can run side by side."""
         chosen = choose_finalists(self._searched(), self._task.metric, self._spec.finalists)
         if not chosen:
@@ -272,136 +306,65 @@ class Search:
             slots=slots,
             remaining=self._ledger.remaining(slots),
         )
-        brackets = []
-        for seed in range(self._spec.seed + 1, self._spec.seed + 1 + seeds):
-            repeats = [
-                self._repeat(trial, seed) for trial in chosen[:finalists] if not self._repeated(trial, seed)
-            ]
-            size = len(chosen) if slots == 1 else 1
-            parts = [repeats[i : i + size] for i in range(0, len(repeats), size)]
-            brackets += [self._bracket(part, rungs=(self._spec.epochs,), final=True) for part in parts]
-        return brackets
+        size = len(chosen) if slots == 1 else 1
+        parts = [
+            [(trial, seed) for trial in chosen[:finalists][i : i + size]]
+            for seed in range(self._spec.seed + 1, self._spec.seed + 1 + seeds)
+            for i in range(0, finalists, size)
+        ]
+        brackets = range(self._brackets, self._brackets + len(parts))
+        repeats = [(*pair, bracket) for bracket, part in zip(brackets, parts, strict=True) for pair in part]
+        self._recording.add([self._repeat(i, *one) for i, one in enumerate(repeats, len(self._trials))])
+        return list(brackets)
+
+    def _repeat(self, number: int, trial: Trial, seed: int, bracket: int) -> Trial:
+        config = method_named(trial.method).from_values(trial.config)
+        return self._trial(number, config, seed, bracket, repeat_of=trial.number)
 
     def _next_final(self) -> Bracket | None:
         """The next repeats that the budgets pay for; those that they do not are given up."""
         assert self._finals is not None
         while self._finals:
-            bracket = self._finals.pop(0)
+            bracket = self._issued(self._finals.pop(0))
             if self._ledger.pays_for(bracket, self._brackets_running()):
                 return bracket
             message = f"the budget does not pay for it: about {self._ledger.final_seconds(bracket):.0f} s"
-            for number in (entry.number for entry in bracket.entries):
-                self._database.finish_trial(self._id, number, State.PRUNED, message=message)
-                self._trials[number] = replace(self._trials[number], state=State.PRUNED, message=message)
+            self._recording.finish([entry.number for entry in bracket.entries], State.PRUNED, message)
         return None
 
-    def _repeat(self, trial: Trial, seed: int) -> Trial:
-        return self._add(method_named(trial.method).from_values(trial.config), seed, repeat_of=trial.number)
-
-    def _repeated(self, trial: Trial, seed: int) -> bool:
-        return any(
-            t.repeat_of == trial.number and t.seed == seed and t.state is State.COMPLETE
-            for t in self._trials.values()
-        )
-
-    # ------------------------------------------------------------------------- writing down
+    # ---------------------------------------------------------------------------- taking in
 
     def record(self, job: Job, result: Result) -> None:
         """Write down a result; finished trials never change afterwards."""
         if isinstance(result, Calibration):
             self._ledger.calibration = result
         elif isinstance(result, BaselineResult):
-            if result.name not in self._baselines:
-                self._record_baseline(result)
+            if result.name not in self._recording.baselines and result.module is not None:
+                self._ledger.baseline_seconds += result.seconds
+            self._recording.baseline(result)
         else:
-            self._record_rung(result)
+            self._recording.rung(result)
         self._tell_progress()
 
-    def _record_baseline(self, result: BaselineResult) -> None:
-        task = self._task
-        self._database.add_baseline(
-            self._id,
-            Baseline(
-                name=result.name,
-                validation=task.metrics(task.validation, result.validation_logits),
-                test=task.metrics(task.test, result.test_logits),
-                config=result.config,
-                trainable_parameters=result.trainable_parameters,
-                stored_bytes=result.stored_bytes,
-                seconds=result.seconds,
-                module_file=None if result.module is None else self._files.put(result.module),
-                predictions_file=self._keep_logits(
-                    validation=result.validation_logits, test=result.test_logits, module=result.module_logits
-                ),
-                latency=result.latency,
-            ),
-        )
-        self._baselines.add(result.name)
-        self._ledger.baseline_seconds += 0.0 if result.module is None else result.seconds
-        if result.features:
-            known = self._database.study(self._id).baselines
-            self._database.add_meta_features(
-                self._id, {**result.features, **of_baselines(known, task.metric)}
-            )
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
+        """A job gives no more results: what it left unfinished has failed.
 
-    def _record_rung(self, rung: Rung) -> None:
-        trials = [self._after(rung.rung, outcome) for outcome in rung.outcomes]
-        measured = {o.number: t.reports[-1] for o, t in zip(rung.outcomes, trials, strict=True) if o.report}
-        complete = [trial for trial in trials if trial.state is State.COMPLETE]
-        others = [trial for trial in trials if trial.state is not State.COMPLETE]
-        self._database.record_rung(
-            self._id,
-            measured,
-            {trial.number: trial.state for trial in others},
-            {trial.number: trial.message for trial in others if trial.message},
-            {outcome.number: outcome.latency for outcome in rung.outcomes if outcome.latency is not None},
-        )
-        for trial in complete:
-            self._database.finish_trial(
-                self._id,
-                trial.number,
-                State.COMPLETE,
-                message=trial.message or None,
-                test=trial.test,
-                module_file=trial.module_file,
-                predictions_file=trial.predictions_file,
-            )
-        self._trials.update({trial.number: trial for trial in trials})
-
-    def _after(self, rung: int, outcome: Outcome) -> Trial:
-        trial = self._trials[outcome.number]
-        reports = trial.reports
-        if outcome.report is not None:
-            reports += (_kept(rung, outcome.report),)
-        logits, test, own = outcome.validation_logits, outcome.test_logits, outcome.module_logits
-        return replace(
-            trial,
-            state=outcome.state,
-            reports=reports,
-            message=outcome.message,
-            latency=trial.latency if outcome.latency is None else outcome.latency,
-            module_file=None if outcome.module is None else self._files.put(outcome.module),
-            predictions_file=None
-            if logits is None
-            else self._keep_logits(validation=logits, test=test, module=own),
-            test=None if test is None else self._task.metrics(self._task.test, test),
-        )
-
-    def _keep_logits(self, **parts: Logits | None) -> str:
-        return self._files.put(save_arrays({name: part for name, part in parts.items() if part is not None}))
-
-    def ended(self, job: Job, failure: str | None = None) -> None:
-        """A job gives no more results: what it left unfinished has failed."""
+        Unless the study is being left, or the worker was lost and another one may go on after the last rung.
+        """
         self._running.remove(job)
+        if failure is None and self.stopping:
+            return
         if isinstance(job, Baselines):
-            if len(self._baselines) < BASELINES:
+            if len(self._recording.baselines) < BASELINES:
                 raise SearchError(f"the baselines could not be scored: {failure}")
             return
-        left = [self._trials[e.number] for e in job.entries if self._trials[e.number].state is State.RUNNING]
-        message = failure or "the worker gave no result"
-        for trial in left:
-            self._database.finish_trial(self._id, trial.number, State.FAIL, message=message)
-            self._trials[trial.number] = replace(trial, state=State.FAIL, message=message)
+        left = [e.number for e in job.entries if self._trials[e.number].state in UNFINISHED]
+        if left and lost and self._lost.setdefault(job.number, 0) < LOST:
+            self._lost[job.number] += 1
+            again = self._open if self._finals is None else self._finals
+            again.insert(0, job.number)
+            return
+        self._recording.finish(left, State.FAIL, failure or "the worker gave no result")
 
     def _tell_progress(self) -> None:
         searched = self._searched()
@@ -423,14 +386,6 @@ class Search:
         )
         text = text if coming is None else f"{text}; {coming}"
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
-
-
-def _kept(rung: int, measured: Measured) -> Report:
-    """A report of the engine as the store keeps it."""
-    values = asdict(measured)
-    gates = tuple(Gate(**gate) for gate in values.pop("gates"))
-    values.pop("best_epoch")  # a finished trial's message tells it
-    return Report(rung=rung, gates=gates, **values)
 
 
 def _whole_training(trials: Sequence[Trial], epochs: int) -> float:
