@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard.words import plain
 from selector.errors import USER_ERRORS
+from selector.narrowing import searched_in_words
 from selector.service import Service
 from selector.study import Study
 
@@ -92,4 +93,7 @@ def facts(study: Study) -> str:
     rows = study.task["rows"]
     counts = ", ".join(f"{rows[split]:,} {split}" for split in ("train", "validation", "test"))
     labels = f"{len(study.task['labels'])} labels, " if study.task["labels"] else ""
-    return f"{plain(study.task['name'])}: {labels}{counts} rows, backbone {plain(study.spec['backbone'])}"
+    searched = searched_in_words(study.spec)
+    how = f", searched with {plain(searched)}" if searched else ""
+    backbone = plain(study.spec["backbone"])
+    return f"{plain(study.task['name'])}: {labels}{counts} rows, backbone {backbone}{how}"

@@ -22,11 +22,14 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 from selector.options import (  # noqa: E402
+    Address,
     Backbone,
+    CpusPerWorker,
     Database,
     DeviceBudget,
     Fix,
     Folds,
+    GpusPerWorker,
     Json,
     Label,
     MaxBytes,
@@ -46,6 +49,7 @@ from selector.options import (  # noqa: E402
     TrainRows,
     Truncation,
     Validation,
+    Workers,
 )
 from selector.study import DEFAULT_DATABASE  # noqa: E402
 
@@ -122,6 +126,10 @@ def search(
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
+    address: Address = None,
+    workers: Workers = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
     database: Database = DATABASE,
     name: Annotated[str | None, typer.Option(help="Name of the study.")] = None,
     no_memory: Annotated[
@@ -167,6 +175,10 @@ def search(
         dtype=dtype,
         truncation=truncation,
         runner=runner,
+        address=address,
+        workers=workers,
+        cpus_per_worker=cpus_per_worker,
+        gpus_per_worker=gpus_per_worker,
         memory=not no_memory,
     )
     checked = check_request(given, spec, force=force)
@@ -532,7 +544,7 @@ def main() -> None:
 
         if not isinstance(error, USER_ERRORS):
             raise
-        err.print(f"peltier: {error}", soft_wrap=True)
+        err.print("\n".join([f"peltier: {error}", *getattr(error, "__notes__", ())]), soft_wrap=True)
         sys.exit(2)
 
 

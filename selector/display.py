@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from selector.leaderboard import Row, leaderboard
+from selector.narrowing import searched_in_words
 from selector.reason import BASELINE_NAMES
 from selector.study import DEFAULT_DATABASE
-from storage.records import Study
+from storage.records import State, Study
 
 
 def print_study(study: Study, database: str, console: Console) -> None:
@@ -20,13 +21,15 @@ def print_study(study: Study, database: str, console: Console) -> None:
     rows = ", ".join(f"{count} {split}" for split, count in task["rows"].items())
     labels = f"{len(task['labels'])} labels, " if task["labels"] else ""
     console.print(f"{study.name}: {task['kind']}, {labels}{rows} rows", soft_wrap=True)
+    if searched := searched_in_words(study.spec):
+        console.print(f"searched with {searched}", soft_wrap=True)
     if study.baselines:
         console.print(baselines_table(study))
     if study.trials:
         console.print(leaderboard_table(study))
     if study.recommendation is not None:
         _print_recommendation(study, study.recommendation, console)
-    elif study.message:
+    if study.message and (study.recommendation is None or study.state is State.COMPLETE):
         console.print(f"{study.state}: {study.message}", soft_wrap=True)
     if study.exports:
         export = study.exports[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from selector.placement import PlacementError
 from selector.search import SearchError
 from selector.study import RequestError
 from storage.errors import StorageError
@@ -9,4 +10,4 @@ from trainers.checkpoint import BackboneError
 from trainers.export import ExportError
 from trainers.task import TaskError
 
-USER_ERRORS = (TaskError, BackboneError, RequestError, StorageError, ExportError, SearchError)
+USER_ERRORS = (TaskError, BackboneError, RequestError, StorageError, ExportError, SearchError, PlacementError)

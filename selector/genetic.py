@@ -19,8 +19,10 @@ from selector.space import Space, start_of
 from selector.uniform import draw, draw_value
 from trainers.method import MethodConfig, conditions_of
 
-PARENTS = 10
-"""Trials that may have children."""
+FEWEST, PARENTS = 5, 10
+"""Trials that have children: from five on, at most ten."""
+FRESH = 0.2
+"""Share of the proposals that are drawn at random, so that no method dies out."""
 
 
 def genetic(knowledge: Knowledge) -> Iterator[MethodConfig]:
@@ -35,7 +37,7 @@ def genetic(knowledge: Knowledge) -> Iterator[MethodConfig]:
     losses = [[sign * value for sign, value in zip(signs, values, strict=True)] for _, values in whole]
     parents = [whole[i][0].config for i in in_order(losses)[:PARENTS]]
     while True:
-        if len(parents) < PARENTS:
+        if len(parents) < FEWEST or generator.random() < FRESH:
             yield draw(knowledge.space, generator)
         else:
             yield _child(parents, knowledge.space, generator)
@@ -45,22 +47,16 @@ def genetic(knowledge: Knowledge) -> Iterator[MethodConfig]:
 
 
 def _child(parents: Sequence[MethodConfig], space: Space, generator: Generator) -> MethodConfig:
-    """Each field from one of two parents of the same method; one field in their number is drawn anew.
-
-    The method is one of these fields: where it is drawn anew, everything is.
-    """
+    """Each field from one of two parents of the same method; one field in their number is drawn anew."""
     mother = _parent(parents, generator)
     father = _parent([one for one in parents if one.name == mother.name], generator)
     given = mother.values(), father.values()
-    share = 1 / (1 + len(given[0]))
-    if generator.random() < share:
-        return draw(space, generator)
     method = type(mother)
     values, conditions = start_of(method, space), conditions_of(method)
     for name, domain in space.domains[method.name].items():
         if name not in conditions or conditions[name].holds(values):
             held: list[Any] = [one[name] for one in given if name in one]
-            fresh = not held or generator.random() < share
+            fresh = not held or generator.random() < 1 / len(given[0])
             values[name] = draw_value(domain, generator) if fresh else held[generator.integers(len(held))]
     return method.from_values(values)
 

@@ -158,6 +158,15 @@ class Calibration:
 
 
 Job = Bracket | Baselines
+
+
+def title(job: Job) -> str:
+    """A job as a log names it."""
+    if isinstance(job, Baselines):
+        return "the baselines"
+    return f"bracket {job.number} (trials {', '.join(str(entry.number) for entry in job.entries)})"
+
+
 Result = Rung | BaselineResult | Calibration
 
 

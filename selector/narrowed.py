@@ -108,7 +108,7 @@ def _check_counts(method: type[MethodConfig], names: Sequence[str], space: Space
             other = holding(conditions_of(method)[name], dataclasses.asdict(method()), domains(method))
             when = f"only with {other[0]} {left_in_words(list(other[1]))}" if other else "under a condition"
             raise ValueError(
-                f"{method.name}.{name} is narrowed, but it counts {when}, which is not searched here; "
+                f"{method.name}.{name} is narrowed, but it counts {when}, and that is not searched here; "
                 f"leave it out, or allow that"
             )
 

@@ -129,3 +129,10 @@ def left_in_words(left: Any) -> str:
     if isinstance(left, bool):
         return str(left).lower()
     return f"{left:g}" if isinstance(left, float) else str(left)
+
+
+def searched_in_words(spec: Mapping[str, Any]) -> str:
+    """What a stored request says of its search space and sampler, other than the usual; often nothing."""
+    sampler = spec.get("sampler", "tpe")
+    parts = [words(spec.get("narrowing", {})), "" if sampler == "tpe" else f"sampler {sampler}"]
+    return ", ".join(part for part in parts if part)

@@ -89,6 +89,29 @@ Truncation = Annotated[
         help="What is kept of a text that is too long: its first tokens, or its first and its last ones."
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster to run on: HOST:PORT, or auto for the one that this machine belongs to; default: "
+        "a Ray of its own on this machine. See docs/running.md.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Brackets side by side; default: as many as there is room for.", min=1)
+]
+CpusPerWorker = Annotated[
+    int | None, typer.Option("--cpus-per-worker", help="Processor cores for each; default: 1.", min=1)
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-worker",
+        help="GPU for each: 1, a part such as 0.5, or 0 for none; default: 1 where there are GPUs.",
+        min=0.0,
+        max=1.0,
+    ),
+]
 Objective = Annotated[
     str,
     typer.Option(

@@ -19,11 +19,10 @@ def part_of(method: type[MethodConfig], name: str, domain: Domain, given: Any) -
     """
     if isinstance(given, Mapping):
         return _range(method, name, domain, given)
-    if not isinstance(given, list | tuple):
-        return Choice(_value(method, name, domain, given))
-    if not given:
+    if given == [] or given == ():
         _refuse(method, name, domain, given, "is an empty list", "name at least one value")
-    values = dict.fromkeys(_value(method, name, domain, one) for one in given)
+    several = given if isinstance(given, list | tuple) else [given]
+    values = dict.fromkeys(_value(method, name, domain, one) for one in several)
     same = isinstance(domain, Choice) and set(domain.options) == set(values)
     return domain if same else Choice(*values)
 

@@ -20,6 +20,8 @@ def result(study: Study) -> dict[str, Any]:
         "message": study.message,
         "task": task,
         "backbone": study.spec["backbone"],
+        "narrowing": study.spec.get("narrowing", {}),
+        "sampler": study.spec.get("sampler", "tpe"),
         "baselines": [_baseline(baseline, metric) for baseline in study.baselines],
         "trials": [_trial(trial, metric) for trial in study.trials if trial.repeat_of is None],
         "finalists": [_finalist(trial, metric) for trial in study.trials if trial.repeat_of is not None],

@@ -67,6 +67,8 @@ def propose(
     searched = [trial for trial in trials if trial.repeat_of is None]
     seen: Seen = {(trial.method, *sorted(trial.config.items())) for trial in searched}
     working = _not_used_up(_working(searched, space), seen)
+    if not working.methods:
+        return []
     left = {method.name for method in working.methods}
     known = [*defaults(working), *(config for config in suggested if config.name in left)]
     first = list(islice(_fresh(map(fit, known), seen), count))

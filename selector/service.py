@@ -14,17 +14,20 @@ from selector.budget import Clock
 from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
 from selector.decision import decide, module_to_export
+from selector.environment import leave_loopback
 from selector.finite import fewer_than
 from selector.fitting import fitting_of
 from selector.jobs import Bench, Runner
 from selector.meta_features import of_task
 from selector.narrowed import searched_space
 from selector.objectives import front_of
+from selector.placement import PlacementError
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
 from selector.space import Space
 from selector.study import RequestError, StudySpec
+from selector.study_log import LOG, study_log
 from storage.database import open_database
 from storage.files import Files, files_folder
 from storage.records import Export, State, Study
@@ -151,12 +154,21 @@ class Service:
             SearchError: if nothing could be trained.
             KeyboardInterrupt: on Ctrl-C.
         """
-        try:
-            return self._run(study_id, task)
-        except (Exception, KeyboardInterrupt) as error:
-            if worker is None or self.database.heartbeat(study_id, worker):
-                self._fail(study_id, _why(error))
-            raise
+        with study_log(self.log_file(self.database.study(study_id).name)) as path:
+            try:
+                return self._run(study_id, task)
+            except (Exception, KeyboardInterrupt) as error:
+                if isinstance(error, Exception) and not isinstance(error, PlacementError):
+                    # No error here: whoever called shows it, with the note.
+                    LOG.warning("the study broke off", exc_info=True)
+                    error.add_note(f"in full in {path}")
+                if worker is None or self.database.heartbeat(study_id, worker):
+                    self._fail(study_id, _why(error))
+                raise
+
+    def log_file(self, name: str) -> Path:
+        """Where the log of a study is written, on the machine that runs it."""
+        return self.files.folder / "logs" / f"{name}.log"
 
     def _run(self, study_id: int, task: Task | None) -> Study:
         study = self.database.study(study_id)
@@ -176,7 +188,7 @@ class Service:
             fitted.limits,
             fitted.fit,
         )
-        runner_of(spec.runner).run(search, _bench(study_id, task, spec))
+        runner_of(spec).run(search, _bench(study_id, task, spec))
         self._tell(study_id, "comparing the finalists", clock)
         study = self.database.study(study_id)
         recommendation = decide(study, self.files, task, fitted.limits).to_json()
@@ -303,14 +315,18 @@ def _exported(dtype: str) -> str:
 def _why(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; what had finished is kept"
-    shown = str(error) if isinstance(error, SearchError) else f"{type(error).__name__}: {error}"
+    shown = (
+        str(error) if isinstance(error, (SearchError, PlacementError)) else f"{type(error).__name__}: {error}"
+    )
     return shown.splitlines()[0]
 
 
-def runner_of(name: str) -> Runner:
-    """The runner with a name; Ray is imported only when it is used."""
-    if name == "local":
+def runner_of(spec: StudySpec) -> Runner:
+    """What runs a study; Ray is imported only when it is used."""
+    if spec.runner == "local":
         return LocalRunner()
+    if spec.address is not None:
+        leave_loopback()
     from selector.runners.ray import RayRunner  # importing Ray takes over a second
 
-    return RayRunner()
+    return RayRunner(spec.wanted, spec.address)

@@ -10,6 +10,7 @@ from typing import Any, Self
 from selector.halving import EARLY_EXITS, EarlyExit
 from selector.limits import Limits, limits_of
 from selector.objectives import METRIC, check_objectives
+from selector.placement import Wanted, check_address
 from storage.records import Study as Study
 
 
@@ -80,6 +81,13 @@ class StudySpec:
     truncation: str = "head"
     """What is kept of a text that is too long: head, or head+tail."""
     runner: str = "ray"
+    address: str | None = None
+    """A Ray cluster that is joined: HOST:PORT, or auto; None: a Ray of its own on this machine."""
+    workers: int | None = None
+    """Brackets side by side; None: as many as there is room for."""
+    cpus_per_worker: int | None = None
+    gpus_per_worker: float | None = None
+    """1, a part of one, or 0; None: 1 where there are GPUs."""
     memory: bool = True
     """Whether finished studies, or the shipped portfolio, may suggest configurations."""
 
@@ -122,6 +130,22 @@ class StudySpec:
             raise RequestError(f"sampler {self.sampler!r} is unknown; samplers: {', '.join(SAMPLERS)}")
         if self.runner not in RUNNERS:
             raise RequestError(f"runner {self.runner!r} is unknown; runners: {', '.join(RUNNERS)}")
+        try:
+            wanted = self.wanted
+            if self.address is not None:
+                check_address(self.address)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+        if self.runner == "local" and (self.address is not None or wanted != Wanted()):
+            raise RequestError(
+                "runner local works in this process only; --address, --workers, --cpus-per-worker and "
+                "--gpus-per-worker are for runner ray"
+            )
+
+    @property
+    def wanted(self) -> Wanted:
+        """What the study asks of the machine or the cluster."""
+        return Wanted(workers=self.workers, cpus=self.cpus_per_worker, gpus=self.gpus_per_worker)
 
     def limits(self, backbone_parameters: int) -> Limits:
         """The hard limits as numbers; a percentage is of so many parameters."""

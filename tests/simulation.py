@@ -79,6 +79,8 @@ class Simulation:
     clock: SimulatedClock
     database: MemoryDatabase
     sampled: bool = False
+    note: str = ""
+    """What the search said when it ended."""
     files: MemoryFiles = field(default_factory=MemoryFiles)
 
     def run(self, slots: int = 1, stop_after: int | None = None) -> Simulation:
@@ -101,6 +103,7 @@ class Simulation:
                 places.append(_Place(job, worker.perform(job), self.clock.seconds))
                 places[-1].work()
             if not places:
+                self.note = search.note
                 return self
             place = min(places, key=lambda one: one.ready)
             self.clock.seconds = place.ready

@@ -43,7 +43,7 @@ def header(source: Source) -> tuple[list[str], str, int]:
     The delimiter of a .csv is the one of `DELIMITERS` that the header holds most often, outside quotes.
 
     Raises:
-        TaskError: if a name occurs twice or the header does not end.
+        TaskError: if a name occurs twice, or the header does not end or is no CSV.
     """
     with source.open() as stream:
         start = stream.read(HEADER_BYTES)
@@ -57,7 +57,12 @@ def header(source: Source) -> tuple[list[str], str, int]:
     text = line.group().decode()
     outside = re.sub(r'"[^"]*"', "", text)
     delimiter = "\t" if source.format == "tsv" else max(DELIMITERS, key=outside.count)
-    names = [name.strip() for name in next(csv.reader([text], delimiter=delimiter))]
+    try:
+        names = [name.strip() for name in next(csv.reader([text], delimiter=delimiter))]
+    except csv.Error as error:
+        raise TaskError(
+            f"the header of {source.name} is no CSV: {error}; quote names with quotes in them"
+        ) from None
     twice = repeated(names)
     if twice:
         raise TaskError(

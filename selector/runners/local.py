@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from selector.jobs import Bench, Job, JobSource, Result, Wait
+from selector.jobs import Bench, Job, JobSource, Result, Wait, title
 from selector.stack_group import one_line
+from selector.study_log import LOG
 from selector.work import Worker
 
 
@@ -26,7 +27,9 @@ def _work_off(source: JobSource, job: Job, results: Iterator[Result]) -> str | N
         try:
             result = next(results, None)
         except Exception as error:  # of the job; what `record` raises is ours and ends the study
-            return one_line(error)
+            failure = one_line(error)
+            LOG.exception("%s failed: %s", title(job), failure)
+            return failure
         if result is None:
             return None
         source.record(job, result)

@@ -22,6 +22,7 @@ COMMANDS = (
     "search",
     "submit",
     "check",
+    "space",
     "demo",
     "work",
     "studies",
@@ -244,7 +245,7 @@ def test_every_command_explains_itself(
     said = Shell(monkeypatch, capsys)(command, "--help")
     assert said.status == 0
     assert f"peltier {command}" in said.out
-    assert ("--database" in said.out) == (command not in ("check", "predict"))
+    assert ("--database" in said.out) == (command not in ("check", "space", "predict"))
 
 
 def test_doctor_says_what_is_there_and_what_is_missing(shell: Shell) -> None:

@@ -13,7 +13,7 @@ from tiny import CLASSES, batch_of, data_of, sentences, task_of, train
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from trainers import building
+from trainers import naming
 from trainers.backbone import Backbone, load
 from trainers.batches import Batch, batches, training_order
 from trainers.bridge import KINDS, LEFT_OUT
@@ -304,7 +304,7 @@ def test_names_are_read_in_any_case_and_wrong_ones_answered_with_the_possible_on
 
 
 def test_without_peft_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "find_spec", lambda name: None)
+    monkeypatch.setattr(naming, "find_spec", lambda name: None)
     with pytest.raises(
         ValueError, match=r"run by peft, which is not installed; .*pip install 'peltier\[peft\]'"
     ):
@@ -315,7 +315,7 @@ def test_an_export_that_needs_peft_says_so_where_it_is_missing(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = Module(candidate("BEFT").config, 1, stack_of("BEFT", backbone).states()[0]).to_bytes()
-    monkeypatch.setattr(building, "find_spec", lambda name: None)
+    monkeypatch.setattr(naming, "find_spec", lambda name: None)
     with pytest.raises(
         ExportError, match=r"cannot be used here: method peft:BEFT is run by peft, which is not"
     ):

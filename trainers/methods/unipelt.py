@@ -128,8 +128,16 @@ class UniPELTConfig(MethodConfig):
 
     @classmethod
     def options_on(cls, sites: Sequence[Site]) -> Mapping[str, Choice]:
-        lacks = [letter for letter in LETTERS if METHOD_OF[letter].missing(sites)]
-        return {"modules": Choice(*(m for m in MIXTURES if not any(letter in m for letter in lacks)))}
+        runs = "".join(letter for letter in LETTERS if not METHOD_OF[letter].missing(sites))
+        if runs == LETTERS:
+            return {}
+        return {
+            "modules": Choice(
+                *(union for union in MIXTURES if set(union) <= set(runs)),
+                also=lambda value: _is_union(value) and set(str(value)) <= set(runs),
+                hint=f"two or more letters of {runs}, in this order",
+            )
+        }
 
     @classmethod
     def strong_defaults(cls) -> Sequence[MethodConfig]:

@@ -1,0 +1,101 @@
+"""The way to Ray: one of our own on loopback that ends with the run, or a cluster that is joined."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._private.state import available_resources_per_node
+
+from selector.environment import WORKER_SETTINGS
+from selector.placement import Node, PlacementError
+from selector.study_log import LOG
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Room for the task and the results in flight; weights are read from disk by each worker."""
+ANSWER_SECONDS = 5.0
+"""In which a cluster must answer; Ray itself tries for two minutes."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """A Ray while the block runs. A joined cluster goes on afterwards, without anything of ours.
+
+    Raises:
+        PlacementError: if there is no cluster at the address, or it cannot be joined from here.
+    """
+    logger = logging.getLogger("ray")
+    logger.handlers, logger.propagate = [], True  # it writes to the terminal by itself since its import
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        session = _start() if address is None else _join(address)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own
+        LOG.info("what Ray logs itself is in %s/logs on each node", session)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start() -> str:
+    context = ray.init(
+        address="local",  # without it Ray would join whatever cluster runs on this machine
+        num_cpus=len(os.sched_getaffinity(0)),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        configure_logging=False,
+        log_to_driver=False,
+    )
+    return str(context.address_info["session_dir"])
+
+
+def _join(address: str) -> str:
+    try:
+        found = canonicalize_bootstrap_address_or_die(address)
+        host, _, port = found.rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:  # a ConnectionError of Ray's is an OSError, too
+        raise PlacementError(_unreachable(address, error)) from error
+    try:
+        context = ray.init(
+            address=found,
+            configure_logging=False,
+            log_to_driver=False,
+            runtime_env={"env_vars": WORKER_SETTINGS},
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise PlacementError(_unreachable(address, error)) from error
+    return str(context.address_info["session_dir"])
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    why = str(error).strip().splitlines()[0].rstrip(".")
+    return (
+        f"cannot join a Ray cluster at {address}: {why}; a node of it must run on this machine "
+        "(ray start --address=HOST:PORT), with the same versions of Python and Ray"
+    )
+
+
+def nodes() -> list[Node]:
+    """The machines of the cluster that is connected."""
+    free = available_resources_per_node()
+    return [_node(node, free.get(node["NodeID"], {})) for node in ray.nodes() if node["Alive"]]
+
+
+def _node(node: Mapping[str, Any], free: Mapping[str, float]) -> Node:
+    has = node["Resources"]
+    return Node(
+        name=node["NodeManagerAddress"],
+        cpus=has.get("CPU", 0.0),
+        gpus=has.get("GPU", 0.0),
+        free_cpus=free.get("CPU", 0.0),
+        free_gpus=free.get("GPU", 0.0),
+    )
