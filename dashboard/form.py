@@ -100,23 +100,31 @@ def ask_search() -> dict[str, Any]:
     )
     asked["budget_seconds"] = None if minutes is None else 60.0 * minutes
     with st.expander("More settings"):
-        places = st.columns(4)
-        asked["train_rows"] = places[0].number_input(
+        more, below = st.columns(3), st.columns(3)
+        asked["train_rows"] = more[0].number_input(
             "Training rows to draw", 1, None, None, key="rows", placeholder="all", persist_state="session"
         )
-        asked["seed"] = places[1].number_input("Seed", 0, None, 0, key="seed", persist_state="session")
-        asked["runner"] = places[2].selectbox(
+        asked["seed"] = more[1].number_input("Seed", 0, None, 0, key="seed", persist_state="session")
+        asked["runner"] = more[2].selectbox(
             "Runner",
             RUNNERS,
             key="runner",
             help="ray: all devices; local: one process.",
             persist_state="session",
         )
-        asked["truncation"] = places[3].selectbox(
+        asked["truncation"] = below[0].selectbox(
             "Of long texts keep",
             TRUNCATIONS,
             key="truncation",
             help="head: the first tokens that the backbone reads; head+tail: the first and the last ones.",
+            persist_state="session",
+        )
+        asked["finalists"] = whole(below[1], "Finalists", 5, "finalists")
+        asked["full_finetuning"] = below[2].checkbox(
+            "Full fine-tuning",
+            True,
+            key="full_finetuning",
+            help="Train all weights at three learning rates, too, as a baseline; it takes longest.",
             persist_state="session",
         )
     return asked

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from dashboard.words import contender_name, state_name
+from selector.full_finetuning import proposed
 from selector.leaderboard import config_text, curves, leaderboard
 from selector.study import Study
 
@@ -90,7 +91,7 @@ def finished(study: Study) -> dict[str, int]:
     """State in everyday words -> number of configurations of the search in it."""
     counts: dict[str, int] = {}
     for trial in study.trials:
-        if trial.repeat_of is None:
+        if proposed(trial, study.spec.get("methods")):
             counts[state_name(trial.state)] = counts.get(state_name(trial.state), 0) + 1
     return counts
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from selector.reason import BASELINE_NAMES
+from selector.phrases import BASELINE_NAMES
 
 STATES = {
     "WAITING": "waiting",
@@ -27,7 +28,6 @@ METHODS = {
     "vera": "VeRA",
     "prompt": "prompt tuning",
     "compacter": "Compacter",
-    "full": "full fine-tuning",
     **{name: words.removeprefix("the ") for name, words in BASELINE_NAMES.items()},
 }
 MODULES = {"adapter": "adapter", "prefix": "prefix"}
@@ -105,6 +105,11 @@ def size(count: int) -> str:
             return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
         value /= 1000
     return f"{value:,.1f} GB"
+
+
+def when(moment: str) -> str:
+    """An ISO time as date and time of day here."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def duration(seconds: float) -> str:

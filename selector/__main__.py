@@ -114,7 +114,17 @@ def search(
     max_parameters: MaxParameters = None,
     max_bytes: MaxBytes = None,
     max_latency: MaxLatency = None,
+    finalists: Annotated[
+        int,
+        typer.Option(help="Configurations that are repeated with fresh seeds, spread over methods.", min=1),
+    ] = 5,
     seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
+    full_finetuning: Annotated[
+        bool,
+        typer.Option(
+            "--full-finetuning/--no-full-finetuning", help="Train full fine-tuning as a baseline, too."
+        ),
+    ] = True,
     train_rows: TrainRows = None,
     folds: Folds = None,
     seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
@@ -168,7 +178,9 @@ def search(
         max_parameters=max_parameters,
         max_bytes=max_bytes,
         max_latency=max_latency,
+        finalists=finalists,
         seeds=seeds,
+        full_finetuning=full_finetuning,
         train_rows=train_rows,
         folds=folds,
         seed=seed,

@@ -46,6 +46,8 @@ class Sample:
     """Variance between seeds that the rows do not explain."""
     spread: float
     """Variance between seeds as observed, noise of the rows included."""
+    explained: float
+    """Variance between seeds that the rows alone would give."""
     seeds: int
 
     @classmethod
@@ -63,7 +65,8 @@ class Sample:
         changes = _resampled(metric, predictions, labels, classes, draws, seed) - scores
         spread = float(scores.var(ddof=1)) if seeds > 1 else 0.0
         explained = float(changes.var(axis=1, ddof=1).mean()) if seeds > 1 else 0.0
-        return cls(float(scores.mean()), changes.mean(axis=1), max(0.0, spread - explained), spread, seeds)
+        between = max(0.0, spread - explained)
+        return cls(float(scores.mean()), changes.mean(axis=1), between, spread, explained, seeds)
 
 
 def _checked(predictions: Predictions, labels: Predictions) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selector.bootstrap import Predictions
+from selector.full_finetuning import METHOD
 from selector.limits import Limits
 
 
@@ -26,6 +27,22 @@ class Finalist:
     """`[seeds, rows, ...]`, as `Task.outcomes` gives them."""
     test: Predictions
     """`[seeds, rows, ...]`; looked at only after the choice."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """(epochs, validation score) at each rung of the search; empty where the search cut it."""
+    stopped: bool = False
+    """Whether the search found it at its best before its last epoch."""
+    at_edge: tuple[str, ...] = ()
+    """Its numbers that lie at an end of the range that was searched, in words."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is full fine-tuning, which stores the whole backbone."""
+        return self.method == METHOD
+
+    @property
+    def search_score(self) -> float | None:
+        """The score with which the search chose it; None where it was cut before the end."""
+        return self.curve[-1][1] if self.curve else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,19 +10,32 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 
 from selector.bootstrap import Predictions
+from selector.comparison import Asked
 from selector.contenders import Compared, Contender, Finalist, within
+from selector.edges import at_edge
+from selector.finite import fewer_than
+from selector.full_finetuning import INTERRUPTED, LEARNING_RATES, METHOD, proposed
 from selector.jobs import EARLY_STOPPING, Logits
+from selector.leaderboard import middle_latency
 from selector.limits import NO_LIMITS, Limits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
+from selector.space import Space
 from selector.study import RequestError
 from storage.files import Files
 from storage.records import Baseline, State, Study, Trial
+from trainers.building import method_named
+from trainers.domains import Domain, Float
+from trainers.method import domains
 from trainers.task import Split, Task
 
 
-def decide(study: Study, files: Files, task: Task, limits: Limits = NO_LIMITS) -> Recommendation:
+def decide(
+    study: Study, files: Files, task: Task, space: Space, left_out: str = "", limits: Limits = NO_LIMITS
+) -> Recommendation:
     """Recommend from the repeats of the finalists and from the baselines, as far as the limits allow.
+
+    `space` is what was searched, and `left_out` says why full fine-tuning was not compared.
 
     Raises:
         SearchError: if no repeat of any finalist could be trained, or none of all is within the limits.
@@ -34,7 +47,7 @@ def decide(study: Study, files: Files, task: Task, limits: Limits = NO_LIMITS) -
             f"no finalist could be repeated: {failed[0] if failed else 'no repeat was trained'}"
         )
     trials = {trial.number: trial for trial in study.trials}
-    finalists = [_finalist(trials[number], group, files, task) for number, group in repeats.items()]
+    finalists = [_finalist(trials[number], group, files, task, space) for number, group in repeats.items()]
     baselines = [_baseline(baseline, files, task) for baseline in study.baselines]
     everyone: list[Compared] = [*finalists, *baselines]
     beyond = [one for one in everyone if not within(one, limits)]
@@ -48,7 +61,8 @@ def decide(study: Study, files: Files, task: Task, limits: Limits = NO_LIMITS) -
         test_labels=_truth(task, task.test),
         metric=task.metric,
         classes=task.labels,
-        searched=sum(trial.repeat_of is None for trial in study.trials),
+        asked=_asked(study, space),
+        left_out="" if any(finalist.whole for finalist in finalists) else left_out or _given_up(study),
         seed=study.spec["seed"],
     )
     if task.folds is None:
@@ -61,6 +75,34 @@ def _out_of_fold(folds: int) -> str:
         f"Validation scores are out of fold, {folds} folds: each row is scored by what was trained on the "
         f"other {folds - 1}; what is exported is trained on all of them."
     )
+
+
+def test_scores(
+    study: Study, files: Files, task: Task
+) -> tuple[dict[int, Mapping[str, float]], dict[str, Mapping[str, float]]]:
+    """Metrics on the test split: of finalists' repeats by number, of baselines by name."""
+
+    def metrics(owner: Trial | Baseline) -> Mapping[str, float]:
+        found: Mapping[str, float] = task.metrics(task.test, _logits(owner, files)["test"])
+        return found
+
+    repeats = [trial for group in finished_repeats(study).values() for trial in group]
+    return (
+        {trial.number: metrics(trial) for trial in repeats},
+        {baseline.name: metrics(baseline) for baseline in study.baselines},
+    )
+
+
+def _given_up(study: Study) -> str:
+    """Why full fine-tuning has no finished repeat although it was to have some."""
+    repeats = [trial for trial in study.trials if trial.repeat_of is not None and trial.method == METHOD]
+    return next((trial.message for trial in repeats if trial.message), "")
+
+
+def _asked(study: Study, space: Space) -> Asked:
+    searched = [t for t in study.trials if proposed(t, study.spec["methods"]) and t.message != INTERRUPTED]
+    trials = fewer_than(study.spec["trials"], space) or study.spec["trials"]
+    return Asked(trials=trials, searched=len(searched), seeds=study.spec["seeds"])
 
 
 def finished_repeats(study: Study) -> dict[int, list[Trial]]:
@@ -80,24 +122,30 @@ def _fastest(contenders: Sequence[Compared]) -> str:
     return f"the fastest takes {best['ratio']:.2f}x the plain backbone, {best['ms']:.2f} ms"
 
 
-def _latency(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
-    """Of the latencies that were measured with one configuration the one in the middle."""
-    known = sorted((t.latency for t in trials if t.latency is not None), key=lambda one: float(one["ratio"]))
-    return known[len(known) // 2] if known else None
-
-
-def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task) -> Finalist:
+def _finalist(trial: Trial, repeats: Sequence[Trial], files: Files, task: Task, space: Space) -> Finalist:
     logits = [_logits(repeat, files) for repeat in repeats]
+    whole = trial.state is State.COMPLETE
     return Finalist(
         trial=trial.number,
         method=trial.method,
         config=trial.config,
         stored_bytes=trial.stored_bytes or 0,
         trainable_parameters=trial.trainable_parameters or 0,
-        latency=_latency([trial, *repeats]),
+        latency=middle_latency([trial, *repeats]),
         validation=_predictions(task, task.validation, [each["validation"] for each in logits]),
         test=_predictions(task, task.test, [each["test"] for each in logits]),
+        curve=tuple((one.epochs, one.metrics[task.metric]) for one in trial.reports) if whole else (),
+        stopped=trial.message.startswith(EARLY_STOPPING),
+        at_edge=at_edge(trial.config, _ranges(trial.method, space)),
     )
+
+
+def _ranges(method: str, space: Space) -> Mapping[str, Domain]:
+    """What was searched; of full fine-tuning, which is not, the learning rates that every study tries."""
+    if method in space.domains:
+        return space.domains[method]
+    rates = Float(min(LEARNING_RATES), max(LEARNING_RATES), log=True)
+    return {**domains(method_named(method)), "learning_rate": rates}
 
 
 def _baseline(baseline: Baseline, files: Files, task: Task) -> Contender:
@@ -212,6 +260,16 @@ def _baseline_module(study: Study, name: str, files: Files) -> Chosen:
     )
 
 
+def left_module(study: Study) -> bool:
+    """Whether the recommended contender is a module that can be exported: texts' baselines are none."""
+    assert study.recommendation is not None
+    chosen = study.recommendation["trial"]
+    if chosen is None:
+        name = study.recommendation["method"]
+        return any(one.name == name and one.module_file is not None for one in study.baselines)
+    return any(chosen in (t.number, t.repeat_of) and t.module_file is not None for t in study.trials)
+
+
 def _why(study: Study, number: int | None) -> dict[str, Any]:
     recommendation = study.recommendation
     if recommendation is None or recommendation["trial"] != number:
@@ -221,7 +279,8 @@ def _why(study: Study, number: int | None) -> dict[str, Any]:
 
 
 def _possible(study: Study) -> str:
-    numbers = [t.number for t in study.trials if t.repeat_of is None and t.module_file is not None]
+    kept = [t for t in study.trials if t.module_file is not None]
+    numbers = sorted({t.number if t.repeat_of is None else t.repeat_of for t in kept})
     if not numbers:
         return "it has no trained module yet"
     return f"export one of its trained trials with --trial: {', '.join(map(str, numbers))}"

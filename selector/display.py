@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from selector.leaderboard import Row, leaderboard
+from selector.leaderboard import Row, baselines, leaderboard
 from selector.narrowing import searched_in_words
-from selector.reason import BASELINE_NAMES
+from selector.phrases import BASELINE_NAMES
 from selector.study import DEFAULT_DATABASE
 from storage.records import State, Study
 
@@ -51,9 +52,9 @@ def baselines_table(study: Study) -> Table:
     table = Table(
         "baseline", f"validation {metric}", f"test {metric}", title="baselines", title_justify="left"
     )
-    for baseline in study.baselines:
-        name = BASELINE_NAMES.get(baseline.name, baseline.name).removeprefix("the ")
-        table.add_row(name, f"{baseline.validation[metric]:.3f}", f"{baseline.test[metric]:.3f}")
+    for row in baselines(study):
+        name = BASELINE_NAMES.get(row.name, row.name).removeprefix("the ")
+        table.add_row(name, f"{row.validation:.3f}", "" if row.test is None else f"{row.test:.3f}")
     return table
 
 
@@ -77,7 +78,8 @@ def leaderboard_table(study: Study, rows: int | None = None) -> Table:
 def _cells(row: Row) -> Sequence[str]:
     score = "" if row.validation is None else f"{row.validation:.3f}"
     parameters = "" if row.trainable_parameters is None else f"{row.trainable_parameters:,}"
-    return str(row.number), row.method, str(row.state).lower(), str(row.epochs), score, parameters
+    method = BASELINE_NAMES.get(row.method, row.method)
+    return str(row.number), method, str(row.state).lower(), str(row.epochs), score, parameters
 
 
 def _print_recommendation(study: Study, recommendation: Mapping[str, Any], console: Console) -> None:
@@ -93,6 +95,7 @@ def _print_recommendation(study: Study, recommendation: Mapping[str, Any], conso
             f"{found['seeds']} seed{'s' if found['seeds'] > 1 else ''}",
             soft_wrap=True,
         )
+    _print_doubts(recommendation, metric, console)
     for other in recommendation["alternatives"]:
         name = other["method"] if other["trial"] is None else f"{other['method']} (trial {other['trial']})"
         console.print(
@@ -122,6 +125,24 @@ def front_table(front: Mapping[str, Any], metric: str) -> Table:
 
 def _value(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
+
+
+def _print_doubts(recommendation: Mapping[str, Any], metric: str, console: Console) -> None:
+    """When the test split was opened, what the highest score hides, and what would change the choice."""
+    if "test_opened" not in recommendation:
+        return  # a study of an earlier version
+    opened = datetime.fromisoformat(recommendation["test_opened"]).astimezone()
+    console.print(f"test was opened once, after the choice: {opened:%Y-%m-%d %H:%M}", soft_wrap=True)
+    curse = recommendation["winners_curse"]
+    console.print(
+        f"winner's curse: the highest of {curse['contenders']} validation scores, {curse['highest']:.3f}, "
+        f"is expected to be {curse['highest'] - curse['expected_drop']:.3f} on new data",
+        soft_wrap=True,
+    )
+    if recommendation["would_change"]:
+        console.print("what would change the choice:", soft_wrap=True)
+    for line in recommendation["would_change"]:
+        console.print(f"- {line}", soft_wrap=True)
 
 
 def studies_table(studies: Sequence[Study]) -> Table:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from selector.budget import SEARCH_SHARE
+from selector.full_finetuning import LEARNING_RATES, attempts, is_baseline, untried
 from selector.halving import KEPT_LEAST, ONE_IN, plan
 from selector.ledger import Ledger
 from selector.study import StudySpec
@@ -33,19 +34,31 @@ class Estimate:
 
 
 def estimate(
-    ledger: Ledger, trials: Mapping[int, Trial], *, methods: int, slots: int, searching: bool
+    ledger: Ledger,
+    trials: Mapping[int, Trial],
+    *,
+    methods: int,
+    slots: int,
+    searching: bool,
+    full: bool = False,
 ) -> Estimate | None:
     """The estimate at this moment; None before any pace is known. Budgets bound it.
 
     So many `methods` are searched: the first cut of a bracket keeps the best of each. Once the search is
-    over, `searching` is false and the repeats are counted. Reading and the baselines are not in it.
+    over, `searching` is false and the repeats are counted. `full` says whether full fine-tuning is trained
+    beside them. Reading and the other baselines are not in it.
     """
-    pace, alone = ledger.pace(), ledger.pace_alone()
-    if pace is None or alone is None:
+    pace, alone, whole = ledger.pace(), ledger.pace_alone(), ledger.pace_of_full()
+    if pace is None or alone is None or whole is None:
         return None
     spec = ledger.spec
-    search = _search_epochs(spec, trials.values(), methods) * pace if searching else 0.0
-    finals = _final_epochs(spec, trials.values()) * alone
+    modules = [trial for trial in trials.values() if not is_baseline(trial, spec.methods)]
+    others = [trial for trial in trials.values() if is_baseline(trial, spec.methods)]
+    search = _search_epochs(spec, modules, methods) * pace if searching else 0.0
+    finals = _final_epochs(spec, modules, min(spec.finalists, spec.trials)) * alone
+    if full:
+        search += _rate_epochs(spec, others) * whole if searching else 0.0
+        finals += _final_epochs(spec, others, 1) * whole
     device = math.inf if spec.device_seconds is None else spec.device_seconds - ledger.device_seconds
     budget = math.inf if spec.budget_seconds is None else spec.budget_seconds
     # What the search must leave to the finalists it cannot use, however many configurations are asked for.
@@ -96,10 +109,20 @@ def bracket_epochs(size: int, methods: float, rungs: tuple[int, ...]) -> float:
     return total
 
 
-def _final_epochs(spec: StudySpec, trials: Iterable[Trial]) -> float:
+def _rate_epochs(spec: StudySpec, trials: Sequence[Trial]) -> float:
+    """Epochs that full fine-tuning's learning rates are still to be trained; one goes on after a cut."""
+    tried = attempts(trials)
+    if not untried(trials) and not any(t.state in (State.RUNNING, State.WAITING) for t in tried):
+        return 0.0
+    rungs = plan(spec.epochs, len(LEARNING_RATES), spec.early_exit).rungs
+    expected = len(LEARNING_RATES) * rungs[0] + rungs[-1] - rungs[0]
+    return float(max(0, expected - sum(trial.epochs for trial in tried)))
+
+
+def _final_epochs(spec: StudySpec, trials: Iterable[Trial], finalists: int) -> float:
     repeats = [trial for trial in trials if trial.repeat_of is not None]
     ended = [trial for trial in repeats if trial.state not in (State.RUNNING, State.WAITING)]
-    asked = len(repeats) or spec.finalists * spec.seeds
+    asked = len(repeats) or finalists * spec.seeds
     return float(spec.epochs * max(0, asked - len(ended)))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from selector.full_finetuning import proposed
 from selector.likeness import alike, config_inside
 from selector.space import Space
 from storage.records import State, Study, Trial
@@ -36,7 +37,8 @@ class Experience:
 
 def experiences(study: Study, closeness: float, space: Space) -> list[Experience]:
     """What a study has taught of the configurations that lie in a space, the best first."""
-    ranks = rank(study.trials, study.task["metric"])
+    searched = [trial for trial in study.trials if proposed(trial, study.spec.get("methods"))]
+    ranks = rank(searched, study.task["metric"])
     found = []
     for trial in sorted(study.trials, key=lambda trial: -ranks.get(trial.number, 0.0)):
         config = config_inside(trial.method, trial.config, space)

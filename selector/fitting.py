@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
+from selector.full_finetuning import METHOD as FULL
 from selector.limits import Limits
 from selector.space import Space, defaults
 from selector.study import RequestError, StudySpec
 from trainers.backbone import outline
-from trainers.building import costs_on
+from trainers.building import costs_on, method_named
 from trainers.cost import Cost
 from trainers.domains import Choice, Domain, Float, Int, Value
 from trainers.method import MethodConfig
@@ -35,6 +36,8 @@ class Fitting:
     """What is left out, and why: one line each."""
     limits: Limits
     cost: Costs
+    no_full: str = ""
+    """Why full fine-tuning cannot be a baseline; empty where it can."""
 
 
 def fitting_of(spec: StudySpec, space: Space, outputs: int) -> Fitting:
@@ -45,9 +48,24 @@ def fitting_of(spec: StudySpec, space: Space, outputs: int) -> Fitting:
     """
     limits = spec.limits(outline(spec.backbone, spec.dtype).parameters)
     try:
-        return fitting(space, costs_on(spec.backbone, outputs, spec.dtype), limits)
+        found = fitting(space, costs_on(spec.backbone, outputs, spec.dtype), limits)
     except ValueError as error:
         raise RequestError(str(error)) from None
+    no_full = _why_not_full(spec, limits, found.cost)
+    if not no_full or not spec.full_finetuning or FULL in (spec.methods or ()):
+        return replace(found, no_full=no_full)
+    told = f"full fine-tuning is left out: {no_full}"
+    return replace(found, no_full=no_full, reasons=(*found.reasons, told))
+
+
+def _why_not_full(spec: StudySpec, limits: Limits, cost: Costs) -> str:
+    config = method_named(FULL)()
+    if config.missing(outline(spec.backbone, spec.dtype).sites):
+        return f"weights in {spec.dtype} cannot be trained"
+    found = cost(config)
+    if found is None or limits.use(found.trainable_parameters, found.stored_bytes) <= 1:
+        return ""
+    return f"it has {_sizes(found)}, beyond {limits.sizes()}"
 
 
 def fitting(space: Space, cost: Costs, limits: Limits) -> Fitting:

@@ -97,6 +97,12 @@ def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:
     return kept | _best_of_each_method(ranked) if rung == 0 else kept
 
 
+def keep_best(candidates: Sequence[Standing]) -> set[int]:
+    """Number of the best candidate alone; a score that is not finite is never the best."""
+    finite = (one for one in candidates if math.isfinite(one.score))
+    return {one.number for one in sorted(finite, key=_rank)[:1]}
+
+
 def _rank(standing: Standing) -> tuple[float, float, float, int]:
     # After a very short training many scores are equal: an F1 of several labels is then 0 for most.
     loss = math.inf if math.isnan(standing.loss) else standing.loss

@@ -51,6 +51,8 @@ class Entry:
     """Where its training stands; None: it begins from its seed."""
     latency: Mapping[str, Any] | None = None
     """Of a trial that is taken up again, as it was measured before."""
+    keep_module: bool = True
+    """Whether the trained module comes back; of full fine-tuning one is enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,9 @@ class Bracket:
     order_seed: int
     """Orders the training data."""
     final: bool = False
-    """Finalists: nobody is cut, and the test split is scored at the end."""
+    """Finalists: nobody is cut, and the test split is predicted at the end."""
+    best_only: bool = False
+    """After each rung only the best goes on."""
     patience: int | None = None
     """Epochs without a better validation score after which a trial stops; None: it is trained to the end."""
     allowance: Allowance = Allowance()
@@ -105,7 +109,7 @@ class Outcome:
     state: State
     report: Report | None = None
     module: bytes | None = None
-    """The trained module; only when the trial is complete."""
+    """The trained module; only when the trial is complete, and only if it is to be kept."""
     validation_logits: Logits | None = None
     test_logits: Logits | None = None
     module_logits: Logits | None = None

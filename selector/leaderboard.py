@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
+from selector.full_finetuning import METHOD
 from storage.records import State, Study, Trial
 
 SHARED = ("layers", "learning_rate", "weight_decay", "warmup", "class_weights", "focal")
@@ -52,6 +53,22 @@ class Row:
     """For one text, in units of the plain backbone; None where it was not measured."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class BaselineScore:
+    """One baseline, by the study's metric."""
+
+    name: str
+    validation: float
+    """Mean over its seeds."""
+    test: float | None
+    """None until the choice stands."""
+    trainable_parameters: int
+    stored_bytes: int
+    seeds: int
+    latency: Mapping[str, Any] | None
+    """Of several that were measured the one in the middle."""
+
+
 def device_seconds(study: Study) -> float:
     """Device time of a study: of all its trials, and of its baselines on the backbone."""
     baselines = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
@@ -64,6 +81,50 @@ def leaderboard(study: Study) -> list[Row]:
     searched = [trial for trial in study.trials if trial.repeat_of is None]
     rows = [_row(trial, metric, study.trials) for trial in searched]
     return sorted(rows, key=_rank)
+
+
+def baselines(study: Study) -> list[BaselineScore]:
+    """What was trained beside the search; full fine-tuning last, as soon as one of its repeats is there."""
+    metric = study.task["metric"]
+    rows = [
+        BaselineScore(
+            name=one.name,
+            validation=one.validation[metric],
+            test=one.test.get(metric),
+            trainable_parameters=one.trainable_parameters,
+            stored_bytes=one.stored_bytes,
+            seeds=1,
+            latency=one.latency,
+        )
+        for one in study.baselines
+    ]
+    if METHOD in (study.spec.get("methods") or ()):
+        return rows
+    repeats = [t for t in _repeats(study.trials) if t.method == METHOD]
+    return [*rows, _mean_of(repeats, metric)] if repeats else rows
+
+
+def _mean_of(repeats: Sequence[Trial], metric: str) -> BaselineScore:
+    tests = [trial.test[metric] for trial in repeats if trial.test is not None]
+    return BaselineScore(
+        name=METHOD,
+        validation=fmean(trial.reports[-1].metrics[metric] for trial in repeats),
+        test=fmean(tests) if tests else None,
+        trainable_parameters=repeats[0].trainable_parameters or 0,
+        stored_bytes=repeats[0].stored_bytes or 0,
+        seeds=len(repeats),
+        latency=middle_latency(repeats),
+    )
+
+
+def middle_latency(trials: Sequence[Trial]) -> Mapping[str, Any] | None:
+    """Of the latencies that were measured with one configuration the one in the middle."""
+    known = sorted((t.latency for t in trials if t.latency is not None), key=lambda one: float(one["ratio"]))
+    return known[len(known) // 2] if known else None
+
+
+def _repeats(trials: Sequence[Trial]) -> list[Trial]:
+    return [t for t in trials if t.repeat_of is not None and t.state is State.COMPLETE and t.reports]
 
 
 def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
@@ -80,7 +141,7 @@ def config_text(config: Mapping[str, Any]) -> str:
     """A configuration in one line: the method's own fields first, then those that all methods share."""
     said = [name for name, value in config.items() if not _goes_unsaid(name, value)]
     names = sorted(said, key=lambda name: name in SHARED)
-    return ", ".join(f"{name} {_text(config[name])}" for name in names)
+    return ", ".join(f"{name} {value_text(config[name])}" for name in names)
 
 
 def _goes_unsaid(name: str, value: Any) -> bool:
@@ -90,9 +151,7 @@ def _goes_unsaid(name: str, value: Any) -> bool:
 
 
 def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
-    repeats = [
-        one for one in trials if one.repeat_of == trial.number and one.state is State.COMPLETE and one.reports
-    ]
+    repeats = [one for one in _repeats(trials) if one.repeat_of == trial.number]
     repeated = [one.reports[-1].metrics[metric] for one in repeats]
     timed = [one.latency["ratio"] for one in (trial, *repeats) if one.latency is not None]
     return Row(
@@ -117,7 +176,8 @@ def _rank(row: Row) -> tuple[float, ...]:
     return ORDER.index(row.state), -epochs, -score, row.number
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """A value of a configuration, such as yes, 8 or 3.2e-4."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if not isinstance(value, float):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from selector.allowance import Allowance
 from selector.budget import SEARCH_SHARE, Clock
+from selector.full_finetuning import COST, METHOD, is_baseline
 from selector.halving import plan
 from selector.jobs import Bracket, Calibration
 from selector.study import StudySpec
@@ -50,18 +51,31 @@ class Ledger:
 
     def pace(self) -> float | None:
         """Device-seconds of one epoch of one candidate in a bracket: measured, else calibrated."""
-        trained = [t for t in self._trials.values() if t.repeat_of is None and t.epochs]
-        if trained:
-            return sum(t.reports[-1].seconds for t in trained) / sum(t.epochs for t in trained)
+        measured = _pace([t for t in self._modules() if t.repeat_of is None])
+        if measured is not None:
+            return measured
         return None if self.calibration is None else self.calibration.stacked
 
     def pace_alone(self) -> float | None:
         """The same for a candidate in a stack of its own, as finalists are trained."""
-        repeats = [t for t in self._trials.values() if t.repeat_of is not None and t.epochs]
-        if repeats:
-            return sum(t.reports[-1].seconds for t in repeats) / sum(t.epochs for t in repeats)
+        measured = _pace([t for t in self._modules() if t.repeat_of is not None])
+        if measured is not None:
+            return measured
         pace = self.pace()
         return None if pace is None else pace * self._alone_factor
+
+    def pace_of_full(self) -> float | None:
+        """The same for full fine-tuning as a baseline: measured, else guessed from a module's."""
+        trials = self._trials.values()
+        measured = _pace([t for t in trials if t.epochs and is_baseline(t, self.spec.methods)])
+        if measured is not None:
+            return measured
+        pace = self.pace_alone()
+        return None if pace is None else COST * pace
+
+    def _modules(self) -> list[Trial]:
+        """What was trained, without full fine-tuning as a baseline, which is slower than all of it."""
+        return [t for t in self._trials.values() if t.epochs and not is_baseline(t, self.spec.methods)]
 
     @property
     def _alone_factor(self) -> float:
@@ -95,6 +109,20 @@ class Ledger:
             deadline=now + soft[0], ends=now + hard[0], device_deadline=soft[1], device_ends=hard[1]
         )
 
+    @property
+    def halfway(self) -> bool:
+        """Whether half of a budget is used; never without one."""
+        budgets = (
+            (self.clock.seconds, self.spec.budget_seconds),
+            (self.device_seconds, self.spec.device_seconds),
+        )
+        return any(budget is not None and used > budget / 2 for used, budget in budgets)
+
+    def room(self, slots: int, running: Sequence[Bracket]) -> float:
+        """Seconds until one more bracket would start no rung, whichever budget ends first."""
+        soft, hard = self._bounds(slots, running)
+        return max(0.0, min(*soft, *hard))
+
     def _bounds(
         self, slots: int, running: Sequence[Bracket]
     ) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -111,8 +139,11 @@ class Ledger:
         return (clock - (1 - SEARCH_SHARE) * (budget or 0.0), soft), (clock - reserve, hard)
 
     def _longest_training(self) -> float:
-        """Predicted seconds of a repeat of the slowest trial so far: it may be the recommended one."""
-        paces = [t.reports[-1].seconds / t.epochs for t in self._trials.values() if t.epochs]
+        """Predicted seconds of a repeat of the slowest trial so far: it may be the recommended one.
+
+        Nothing is set aside for full fine-tuning, which gets what the finalists leave.
+        """
+        paces = [t.reports[-1].seconds / t.epochs for t in self._modules()]
         return self.spec.epochs * max(self.pace_alone() or 0.0, self._alone_factor * max(paces, default=0.0))
 
     def _set_aside(self, bracket: Bracket) -> tuple[float, float]:
@@ -146,15 +177,24 @@ class Ledger:
         return enough and seconds <= self.clock.remaining
 
     def final_seconds(self, bracket: Bracket) -> float:
-        """Predicted device-seconds of a bracket of repeats: as other repeats, else the trial itself, took."""
-        return sum(self._repeat_seconds(self._trials[entry.number]) for entry in bracket.entries)
+        """Predicted device-seconds of a bracket of repeats."""
+        repeated = (self._trials[entry.number].repeat_of for entry in bracket.entries)
+        return sum(self.repeat_seconds(self._trials[number]) for number in repeated if number is not None)
 
-    def _repeat_seconds(self, repeat: Trial) -> float:
-        alike = [t for t in self._trials.values() if t.repeat_of == repeat.repeat_of and t.epochs]
+    def repeat_seconds(self, trial: Trial) -> float:
+        """Predicted device-seconds of one repeat of a trial: what other repeats, else the trial, took."""
+        alike = [t for t in self._trials.values() if t.repeat_of == trial.number and t.epochs]
         if alike:
             return max(t.reports[-1].seconds * self.spec.epochs / t.epochs for t in alike)
-        assert repeat.repeat_of is not None
-        first = self._trials[repeat.repeat_of]
-        if not first.epochs:
+        if not trial.epochs:
             return 0.0
-        return first.reports[-1].seconds * self.spec.epochs / first.epochs * self._alone_factor
+        # Full fine-tuning is alone in the search, too.
+        factor = 1.0 if trial.method == METHOD else self._alone_factor
+        return trial.reports[-1].seconds * self.spec.epochs / trial.epochs * factor
+
+
+def _pace(trained: Sequence[Trial]) -> float | None:
+    """Device-seconds of one epoch, over all these trainings."""
+    if not trained:
+        return None
+    return sum(t.reports[-1].seconds for t in trained) / sum(t.epochs for t in trained)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,11 +104,12 @@ def _check_counts(method: type[MethodConfig], names: Sequence[str], space: Space
     counting = countable(method, space.domains[method.name])
     for name in names:
         if name not in counting:
-            other = holding(conditions_of(method)[name], dataclasses.asdict(method()), domains(method))
-            when = f"only with {other[0]} {left_in_words(list(other[1]))}" if other else "under a condition"
+            other = holding(conditions_of(method)[name], start_of(method, space), domains(method))
+            why = "never counts with what is left of the other fields"
+            if other is not None:
+                why = f"counts only with {other[0]} {left_in_words(other[1])}, and that is not searched here"
             raise ValueError(
-                f"{method.name}.{name} is narrowed, but it counts {when}, and that is not searched here; "
-                f"leave it out, or allow that"
+                f"{method.name}.{name} is narrowed, but it {why}; leave it out, or allow that it counts"
             )
 
 

@@ -3,92 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from selector.bootstrap import Classes, Predictions
-from selector.contenders import Compared, Finalist
-from selector.statistics import Difference, Interval, Tied, paired_difference
-
-BASELINE_NAMES = {
-    "majority": "the majority class",
-    "mean": "the mean of the training rows",
-    "tfidf_logistic_regression": "TF-IDF with logistic regression",
-    "tfidf_ridge": "TF-IDF with ridge regression",
-    "word_tags": "the most frequent tag of each word",
-    "linear_probe": "the linear probe",
-}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the choice was made from."""
-
-    contenders: Sequence[Compared]
-    """The cheapest first."""
-    tied: Tied
-    chosen: int
-    """Position among the contenders."""
-    metric: str
-    labels: Predictions
-    classes: Classes
-    searched: int | None
-    """Configurations that led to the finalists."""
-    seed: int
-    beyond: Sequence[Compared] = ()
-    """Those that the request's limits rule out."""
-
-    @property
-    def choice(self) -> Compared:
-        return self.contenders[self.chosen]
-
-    def finalists(self) -> list[int]:
-        """Positions of the trained modules, the highest mean first."""
-        found = [i for i, one in enumerate(self.contenders) if isinstance(one, Finalist)]
-        return sorted(found, key=lambda one: self.tied.differences[one].mean)
-
-    def less_choice(self, position: int) -> Difference:
-        """A contender's score less that of the choice."""
-        a, b = self.contenders[position].validation, self.choice.validation
-        return paired_difference(self.metric, a, b, self.labels, self.classes, seed=self.seed)
+from selector.comparison import Comparison
+from selector.contenders import Finalist
+from selector.phrases import count, label, name_of, points, size
+from selector.statistics import Difference, Interval
 
 
 def reason(comparison: Comparison, validation: Interval) -> str:
-    """Three or four sentences: what was compared, the score, who was tied and what decided, what it costs.
+    """What was compared, the score, who was tied and what decided, what it costs, what to expect.
 
-    When a baseline is chosen, the first sentence says that it should be used.
+    When a baseline or full fine-tuning is chosen, the first sentence says that it should be used.
     """
-    if not isinstance(comparison.choice, Finalist):
-        sentences = [
-            _use_the_baseline(comparison),
-            _what_was_compared(comparison),
-            _score(comparison, validation),
-        ]
+    choice = comparison.choice
+    compared, score = _what_was_compared(comparison), _score(comparison, validation)
+    if not isinstance(choice, Finalist):
+        sentences = [_use_the_baseline(comparison), compared, score]
+    elif choice.whole:
+        sentences = [_use_full_finetuning(comparison), compared, score]
     else:
-        sentences = [
-            _what_was_compared(comparison),
-            _score(comparison, validation),
-            _what_decided(comparison),
-            _costs(comparison.choice),
-        ]
-    if comparison.beyond:
-        ruled_out = ", ".join(map(_label, comparison.beyond))
-        sentences.append(f"Beyond the limits, and so not to choose from: {ruled_out}.")
-    return " ".join(sentences)
+        sentences = [compared, score, _what_decided(comparison)]
+    every = [
+        *sentences,
+        _full_finetuning(comparison),
+        _cost(comparison),
+        _beyond(comparison),
+        _expectation(comparison),
+    ]
+    return " ".join(one for one in every if one)
 
 
-def _costs(choice: Compared) -> str:
-    known = choice.latency
-    sizes = f"It trains {choice.trainable_parameters:,} parameters and stores {_size(choice.stored_bytes)}"
-    if known is None:
-        return f"{sizes}."
-    return (
-        f"{sizes}; one text of {known['tokens']} tokens takes {known['ms']:.1f} ms on {known['device']}, "
-        f"{known['ratio']:.2f} times what the plain backbone takes."
-    )
+# ------------------------------------------------------------------------- what should be used
 
 
 def _use_the_baseline(comparison: Comparison) -> str:
-    name = _name(comparison.choice)
+    name = name_of(comparison.choice)
     finalists = comparison.finalists()
     if not finalists:
         trained = any(isinstance(one, Finalist) for one in comparison.beyond)
@@ -96,31 +45,63 @@ def _use_the_baseline(comparison: Comparison) -> str:
         return f"Use {name}: {why}."
     best = finalists[0]
     lead = comparison.less_choice(best)
-    shown = f"{_points(lead)}{_correction(comparison, best)}"
-    label = _label(comparison.contenders[best]).replace(" (", ", ").replace(")", "")
+    shown = f"{points(lead)}{_correction(comparison, best)}"
+    inside = label(comparison.contenders[best]).replace(" (", ", ").replace(")", "")
     verdict = (
         "every trained module is worse" if lead.high < 0 else "no trained module is significantly better"
     )
-    return f"Use {name}: {verdict} (best: {label}, {shown})."
+    return f"Use {name}: {verdict} (best: {inside}, {shown})."
+
+
+def _use_full_finetuning(comparison: Comparison) -> str:
+    """It stores most, so it is chosen only when it is tied with nobody."""
+    second = _second(comparison)
+    if second is None:
+        return "Use full fine-tuning: nothing else was there to compare it with."
+    return (
+        f"Use full fine-tuning: it is significantly better than everything that costs less, "
+        f"at best {label(comparison.contenders[second])}, {points(_behind(comparison, second))}."
+    )
+
+
+# ---------------------------------------------------------------------------- what was compared
 
 
 def _what_was_compared(comparison: Comparison) -> str:
-    finalists, rows = comparison.finalists(), f"{len(comparison.labels):,} validation examples"
-    entered = _count(len(comparison.contenders) - len(finalists), "baseline")
-    if finalists:
-        seeds = sorted({len(comparison.contenders[one].validation) for one in finalists})
-        each = _count(seeds[-1], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-        of = "" if comparison.searched is None else f" of {_count(comparison.searched, 'configuration')}"
-        entered = f"{_count(len(finalists), 'finalist')}{of} with {each} each and {entered}"
-    return f"{entered} were compared on {rows}."
+    contenders = comparison.contenders
+    trained = [one for one in contenders if isinstance(one, Finalist)]
+    modules = [one for one in trained if not one.whole]
+    entered = []
+    if modules:
+        of = "" if comparison.asked is None else f" of {count(comparison.asked.searched, 'configuration')}"
+        entered.append(f"{count(len(modules), 'finalist')}{of} with {_seeds(modules)} each")
+    entered += [f"full fine-tuning with {_seeds([one])}" for one in trained if one.whole]
+    if len(trained) < len(contenders):
+        entered.append(count(len(contenders) - len(trained), "baseline"))
+    return f"{_listed(entered)} were compared on {len(comparison.labels):,} validation examples."
+
+
+def _seeds(finalists: Sequence[Finalist]) -> str:
+    numbers = sorted({len(one.validation) for one in finalists})
+    return count(numbers[-1], "seed") if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]} seeds"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _score(comparison: Comparison, validation: Interval) -> str:
-    label, seeds = _label(comparison.choice), _count(validation.seeds, "seed")
-    return (
-        f"On validation, {label} reaches {comparison.metric} {validation.mean:.3f} "
-        f"(95 % interval {validation.low:.3f} to {validation.high:.3f}, {seeds})."
+    choice = comparison.choice
+    said = (
+        f"On validation, {label(choice)} reaches {comparison.metric} {validation.mean:.3f} "
+        f"(95 % interval {validation.low:.3f} to {validation.high:.3f}, {count(validation.seeds, 'seed')})"
     )
+    if isinstance(choice, Finalist) and choice.search_score is not None:
+        said += f"; the search had scored it {choice.search_score:.3f}, with one seed"
+    return f"{said}."
+
+
+# --------------------------------------------------------------------------------- what decided
 
 
 def _what_decided(comparison: Comparison) -> str:
@@ -129,30 +110,38 @@ def _what_decided(comparison: Comparison) -> str:
     if not others:
         return _clear_lead(comparison)
     if comparison.chosen != tied.best:
-        best, lead = contenders[tied.best], _points(comparison.less_choice(tied.best))
-        sizes = f"{_size(comparison.choice.stored_bytes)} against {_size(best.stored_bytes)}"
+        best, lead = contenders[tied.best], points(comparison.less_choice(tied.best))
+        sizes = f"{size(comparison.choice.stored_bytes)} against {size(best.stored_bytes)}"
         return (
-            f"The highest score is {_label(best)}, {lead}{_correction(comparison, tied.best)}: "
+            f"The highest score is {label(best)}, {lead}{_correction(comparison, tied.best)}: "
             f"of the {len(tied.members)} that cannot be told apart, this is the cheapest ({sizes})."
         )
-    names = ", ".join(_label(contenders[one]) for one in others)
+    names = ", ".join(label(contenders[one]) for one in others)
     verb = "is" if len(others) == 1 else "are"
     return f"It has the highest score; {names} {verb} not significantly worse, but not cheaper either."
 
 
 def _clear_lead(comparison: Comparison) -> str:
-    differences = comparison.tied.differences
-    others = [one for one in range(len(differences)) if one != comparison.chosen]
-    if not others:
+    second = _second(comparison)
+    if second is None:
         return "Nothing else was there to compare it with."
-    second = min(others, key=lambda one: differences[one].mean)
     return (
-        f"It is significantly better than all others; next is {_label(comparison.contenders[second])}, "
-        f"{_points(_turned(differences[second]))}."
+        f"It is significantly better than all others; next is {label(comparison.contenders[second])}, "
+        f"{points(_behind(comparison, second))}."
     )
 
 
-# --------------------------------------------------------------------------------------- words
+def _second(comparison: Comparison) -> int | None:
+    """The position of the highest score beside that of the choice."""
+    differences = comparison.tied.differences
+    others = [one for one in range(len(differences)) if one != comparison.chosen]
+    return min(others, key=lambda one: differences[one].mean) if others else None
+
+
+def _behind(comparison: Comparison, position: int) -> Difference:
+    """A contender less the best."""
+    one = comparison.tied.differences[position]
+    return Difference(-one.mean, -one.high, -one.low, one.p_value)
 
 
 def _correction(comparison: Comparison, other: int) -> str:
@@ -163,35 +152,51 @@ def _correction(comparison: Comparison, other: int) -> str:
     return f", not significant after correction for {len(comparison.contenders) - 1} comparisons"
 
 
-def _turned(one: Difference) -> Difference:
-    return Difference(-one.mean, -one.high, -one.low, one.p_value)
+# ----------------------------------------------------------------- what it costs, what to expect
 
 
-def _points(one: Difference) -> str:
-    """A difference in points, that is, hundredths of the metric."""
-    # Adding zero turns -0.0 into 0.0.
-    mean, low, high = (round(100 * number, 1) + 0.0 for number in (one.mean, one.low, one.high))
-    return f"{mean:+.1f} points, 95 % interval {low:.1f} to {high:.1f}"
+def _full_finetuning(comparison: Comparison) -> str:
+    """Where full fine-tuning stands, unless it is the choice or was just named beside it."""
+    if comparison.left_out:
+        return f"Full fine-tuning was left out: {comparison.left_out}."
+    tied = comparison.tied
+    named = {comparison.chosen, tied.best, _second(comparison) if len(tied.members) == 1 else None}
+    for position, one in enumerate(comparison.contenders):
+        if isinstance(one, Finalist) and one.whole and position not in named:
+            if position in tied.members:
+                lead = comparison.less_choice(position)
+                return f"Full fine-tuning is not significantly better, {points(lead)}."
+            behind = points(_behind(comparison, position))
+            return f"Full fine-tuning is significantly worse than the best, {behind}."
+    return ""
 
 
-def _name(contender: Compared) -> str:
-    """A method's name, or a baseline's in words."""
-    if isinstance(contender, Finalist):
-        return contender.method
-    return BASELINE_NAMES.get(contender.name, contender.name)
+def _cost(comparison: Comparison) -> str:
+    choice, stored = comparison.choice, size(comparison.choice.stored_bytes)
+    if not isinstance(choice, Finalist):
+        needs = "needs the plain backbone" if choice.on_backbone else "runs without the backbone"
+        return f"It {needs} and stores {stored}."
+    said = f"It trains {choice.trainable_parameters:,} parameters and stores {stored}"
+    if choice.whole:
+        said += ", a backbone for this task alone"
+    if (known := choice.latency) is not None:
+        said += (
+            f"; one text of {known['tokens']} tokens takes {known['ms']:.1f} ms on {known['device']}, "
+            f"{known['ratio']:.2f} times what the plain backbone takes"
+        )
+    return f"{said}."
 
 
-def _label(contender: Compared) -> str:
-    name = _name(contender)
-    return f"{name} (trial {contender.trial})" if isinstance(contender, Finalist) else name
+def _beyond(comparison: Comparison) -> str:
+    ruled_out = ", ".join(map(label, comparison.beyond))
+    return f"Beyond the limits, and so not to choose from: {ruled_out}." if ruled_out else ""
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _size(stored_bytes: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if stored_bytes >= size:
-            return f"{stored_bytes / size:.1f} {unit}"
-    return _count(stored_bytes, "byte")
+def _expectation(comparison: Comparison) -> str:
+    best = label(comparison.contenders[comparison.tied.best])
+    number = len(comparison.contenders)
+    if number < 2:
+        return ""
+    drop = f"{100 * comparison.drop:.1f}"
+    expected = "not expected to be lower" if drop == "0.0" else f"expected to be {drop} points lower"
+    return f"The highest of the {number} scores, that of {best}, is {expected} on new data (winner's curse)."

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from selector.bootstrap import Classes, Predictions
+from selector.bootstrap import Classes, Predictions, Sample
+from selector.comparison import Asked, Comparison
 from selector.contenders import Compared, Contender, Finalist, cost
-from selector.reason import Comparison, reason
-from selector.statistics import Interval, Tied, interval, tied_set
+from selector.optimism import expected_drop
+from selector.outlook import would_change
+from selector.reason import reason
+from selector.statistics import DRAWS, Interval, Tied, interval, tied_samples
 
 __all__ = ["Contender", "Finalist", "Recommendation", "Scored", "recommend"]
 
@@ -31,6 +34,7 @@ class Scored:
             "trial": one.trial if isinstance(one, Finalist) else None,
             "method": one.method if isinstance(one, Finalist) else one.name,
             "config": dict(one.config),
+            "search_validation": one.search_score if isinstance(one, Finalist) else None,
             "validation": asdict(self.validation),
             "test": asdict(self.test),
             "trainable_parameters": one.trainable_parameters,
@@ -46,6 +50,12 @@ class Recommendation:
 
     choice: Scored
     reason: str
+    would_change: tuple[str, ...]
+    """What would change the choice, a sentence each."""
+    expected_drop: float
+    """What the highest validation score is expected to lose on new examples (`selector.optimism`)."""
+    left_out: str
+    """Why full fine-tuning was not compared; empty where it was."""
     tied: tuple[int, ...]
     """Trials that cannot be told from the best on validation, the chosen one included."""
     tied_baselines: tuple[str, ...]
@@ -56,9 +66,17 @@ class Recommendation:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, as the store keeps them and `--json` prints them."""
+        eligible = [one for one in self.compared if not one.beyond_limits]
         return {
             **self.choice.to_json(),
             "reason": self.reason,
+            "would_change": list(self.would_change),
+            "winners_curse": {
+                "contenders": len(eligible),
+                "highest": eligible[0].validation.mean,
+                "expected_drop": self.expected_drop,
+            },
+            "full_finetuning_left_out": self.left_out or None,
             "tied": list(self.tied),
             "tied_baselines": list(self.tied_baselines),
             "compared": [one.to_json() for one in self.compared],
@@ -74,27 +92,45 @@ def recommend(
     test_labels: Predictions,
     metric: str,
     classes: Classes,
-    searched: int | None = None,
+    asked: Asked | None = None,
+    left_out: str = "",
     seed: int = 0,
     beyond: Sequence[Compared] = (),
 ) -> Recommendation:
-    """Choose by validation alone; `searched` configurations led to the finalists, where that is known.
+    """Choose by validation alone; the reason tells what was `asked`, and why full fine-tuning is `left_out`.
 
     Those `beyond` the limits are scored and shown, and never compared with the others.
 
     The best is the highest mean. Tied with it are all, finalists and baselines,
     whose paired difference is not significant at 5 % after Holm's correction.
     The cheapest of them is recommended (`contenders.cost`), so a baseline that
-    no module beats significantly wins; of equal costs the higher mean.
+    no module beats significantly wins, and full fine-tuning only when it beats
+    everyone; of equal costs the higher mean.
 
     Raises:
         ValueError: if there is nobody to choose from.
     """
     # The cheapest first, so that of equal means the cheapest counts as the best.
     ordered: list[Compared] = sorted([*finalists, *baselines], key=cost)
-    tied = tied_set(metric, [one.validation for one in ordered], validation_labels, classes, seed=seed)
+    predictions = [one.validation for one in ordered]
+    samples = [Sample.of(metric, one, validation_labels, classes, DRAWS, seed) for one in predictions]
+    tied = tied_samples(samples, seed=seed)
     chosen = _cheapest(ordered, tied)
-    comparison = Comparison(ordered, tied, chosen, metric, validation_labels, classes, searched, seed, beyond)
+    drop = expected_drop(metric, predictions, samples, tied.best, validation_labels, classes, seed=seed)
+    comparison = Comparison(
+        contenders=ordered,
+        samples=samples,
+        tied=tied,
+        chosen=chosen,
+        metric=metric,
+        labels=validation_labels,
+        classes=classes,
+        seed=seed,
+        drop=drop,
+        asked=asked,
+        left_out=left_out,
+        beyond=beyond,
+    )
 
     def scored(one: Compared) -> Scored:
         # The test split is looked at here for the first time: the choice stands.
@@ -113,6 +149,9 @@ def recommend(
     return Recommendation(
         choice=choice,
         reason=reason(comparison, choice.validation),
+        would_change=would_change(comparison, choice.validation),
+        expected_drop=drop,
+        left_out=left_out,
         tied=tuple(sorted(one.trial for one in members if isinstance(one, Finalist))),
         tied_baselines=tuple(one.name for one in members if isinstance(one, Contender)),
         compared=tuple(sorted(shown, key=lambda one: -one.validation.mean)),
@@ -142,7 +181,7 @@ def _alternatives(ordered: Sequence[Compared], tied: Tied, chosen: int) -> dict[
     for why, positions in (
         ("highest validation score", [tied.best]),
         ("best trained module", best_of(trials)),
-        ("smallest module", trials[:1]),
+        ("smallest module", trials[:1]),  # of the finalists, which stand in the order of their cost
         ("fastest module", _fastest(ordered, trials)),
         ("best baseline", best_of(baselines)),
     ):

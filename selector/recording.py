@@ -82,7 +82,6 @@ class Recording:
             if logits is None
             else self._keep_logits(validation=logits, test=test, module=own),
             checkpoint_file=None if outcome.checkpoint is None else self._files.put(outcome.checkpoint),
-            test=None if test is None else self._task.metrics(self._task.test, test),
         )
 
     def baseline(self, result: BaselineResult) -> None:
@@ -95,7 +94,6 @@ class Recording:
             Baseline(
                 name=result.name,
                 validation=task.metrics(task.validation, result.validation_logits),
-                test=task.metrics(task.test, result.test_logits),
                 config=result.config,
                 trainable_parameters=result.trainable_parameters,
                 stored_bytes=result.stored_bytes,
@@ -145,7 +143,6 @@ def _found(trial: Trial) -> dict[str, Any]:
         "module_file": trial.module_file,
         "predictions_file": trial.predictions_file,
         "checkpoint_file": trial.checkpoint_file,
-        "test": trial.test,
     }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from selector.leaderboard import device_seconds
-from storage.records import Baseline, Study, Trial
+from selector.leaderboard import baselines, device_seconds
+from storage.records import Study, Trial
 
 
 def result(study: Study) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def result(study: Study) -> dict[str, Any]:
         "backbone": study.spec["backbone"],
         "narrowing": study.spec.get("narrowing", {}),
         "sampler": study.spec.get("sampler", "tpe"),
-        "baselines": [_baseline(baseline, metric) for baseline in study.baselines],
+        "baselines": [asdict(baseline) for baseline in baselines(study)],
         "trials": [_trial(trial, metric) for trial in study.trials if trial.repeat_of is None],
         "finalists": [_finalist(trial, metric) for trial in study.trials if trial.repeat_of is not None],
         "recommendation": study.recommendation,
@@ -41,17 +41,6 @@ def summary(study: Study) -> dict[str, Any]:
         "created": study.created.isoformat(timespec="seconds"),
         "seconds": round(study.seconds, 1),
         "message": study.message,
-    }
-
-
-def _baseline(baseline: Baseline, metric: str) -> dict[str, Any]:
-    return {
-        "name": baseline.name,
-        "validation": baseline.validation[metric],
-        "test": baseline.test[metric],
-        "trainable_parameters": baseline.trainable_parameters,
-        "stored_bytes": baseline.stored_bytes,
-        "latency": baseline.latency,
     }
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-from selector.allowance import Allowance
-from selector.budget import Clock, affordable_repeats
+from selector import full_finetuning
+from selector.brackets import UNFINISHED, Brackets
+from selector.budget import Clock
 from selector.estimate import estimate
-from selector.finalists import choose_finalists
+from selector.finalists import Finals, choose_finalists, plan_finals
 from selector.fitting import Fit, unlimited
+from selector.full_finetuning import INTERRUPTED, proposed
 from selector.halving import Plan, plan
-from selector.jobs import BaselineResult, Baselines, Bracket, Calibration, Entry, Job, Result, Wait
+from selector.jobs import BaselineResult, Baselines, Bracket, Calibration, Job, Result, Wait
 from selector.ledger import Ledger
 from selector.limits import NO_LIMITS, Limits
-from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
+from selector.proposals import Proposals
 from selector.recording import Recording
-from selector.samplers import USUAL_OBJECTIVES, propose
 from selector.space import Space
 from selector.study import StudySpec
 from storage.database import Database
@@ -28,14 +27,11 @@ from trainers.cost import Cost
 from trainers.method import MethodConfig
 from trainers.task import Task
 
-INTERRUPTED = "the run ended while this trial was training"
-"""Of a trial that cannot go on: an earlier version did not write down what it was trained with."""
 SMALLEST_BRACKET = 4
 BASELINES = 3
 """One answer for all, a linear model of the words, the linear probe."""
 LOST = 2
 """So many times a bracket is given to another worker when its own is lost."""
-UNFINISHED = (State.WAITING, State.RUNNING)
 
 
 class SearchError(RuntimeError):
@@ -61,17 +57,19 @@ class Search:
         clock: Clock,
         limits: Limits = NO_LIMITS,
         fit: Fit = unlimited,
+        no_full: str = "",
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`stopping` says whether the study is to be left after the rung in flight."""
+        """`no_full` says why the backbone cannot be fully fine-tuned; empty where it can.
+
+        `stopping` is asked whether the study is to be left after the rung in flight.
+        """
         self._database = database
         self._id = study_id
         self._task = task
         self._space = space
         self._cost = cost
         self._clock = clock
-        self._limits = limits
-        self._fit = fit
         self._stopping = stopping
         study = database.study(study_id)
         self._spec = StudySpec.from_json(study.spec)
@@ -81,49 +79,39 @@ class Search:
         self._recording.finish(homeless, State.FAIL, INTERRUPTED)
         spent = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
         self._ledger = Ledger(clock, self._spec, self._trials, spent)
-        known = self._ledger.pace() is not None or not self._ledger.limited
-        self._baselines_started = len(self._recording.baselines) == BASELINES and known
+        self._brackets = Brackets(self._spec, self._recording, self._ledger, limits, task.metric)
+        self._asked = Proposals(database, study_id, self._spec, space, fit, task.metric)
+        paced = self._ledger.pace() is not None or not self._ledger.limited
+        self._baselines_started = len(self._recording.baselines) == BASELINES and paced
         self._running: list[Job] = []
         self._slots = 1
-        self._open = self._unfinished(final=False)
-        """Brackets of the search that are to be taken up again."""
-        planned = any(t.repeat_of is not None for t in study.trials)
-        self._finals = self._unfinished(final=True) if planned else None
-        """Brackets of repeats that are still to be trained; None before they are planned."""
+        self._open = self._brackets.unfinished(final=False)
+        """Numbers of brackets of the search that are to be taken up again."""
+        self._finals: list[int] | None = None
+        """Numbers of brackets of repeats that are still to be trained; None before they are planned."""
         self._lost: dict[int, int] = {}
         """Bracket -> how often its worker was lost."""
         self._used_up = False
+        self.left_out = no_full if self._spec.full_finetuning else "it was not asked for"
+        """Why full fine-tuning is not compared; empty as long as it is."""
+        if any(trial.repeat_of is not None for trial in study.trials):
+            self._take_up_finals()
 
-    def _unfinished(self, *, final: bool) -> list[int]:
-        trials = [t for t in self._trials.values() if t.state in UNFINISHED]
-        return sorted(
-            {t.bracket for t in trials if t.bracket is not None and (t.repeat_of is not None) == final}
-        )
+    def _take_up_finals(self) -> None:
+        """Go on with repeats that an earlier run has planned."""
+        self._finals = self._brackets.unfinished(final=True)
+        repeated = {t.method for t in self._trials.values() if t.repeat_of is not None}
+        if full_finetuning.METHOD not in repeated:
+            scored = any(trial.reports for trial in full_finetuning.attempts(self._trials.values()))
+            unpaid = "the budget did not hold a training of it beside the finalists"
+            self.left_out = self.left_out or self._full_failure(found=scored) or unpaid
 
     # ------------------------------------------------------------------------- giving out
 
     def next_job(self, slots: int) -> Job | Wait | None:
-        """The next job: the baselines, then brackets of the search, then the finalists."""
-        job: Job | Wait | None
+        """The next job: the baselines, brackets of the search, among them full fine-tuning, the finalists."""
         self._slots = slots
-        if self.stopping:
-            job = None
-        elif not self._baselines_started:
-            self._baselines_started = True
-            job = Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
-        elif self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
-            job = Wait()  # for the calibration: without a pace a budget cannot be kept
-        elif self._open:
-            job = self._issued(self._open.pop(0))
-        elif trials := self._proposals(slots):
-            job = self._issued(trials[0].bracket)
-        elif self._running and self._finals is None:
-            job = Wait()
-        else:
-            if self._finals is None:
-                self._finals = self._plan_finals(slots)
-            # While repeats run, a worker may be lost and leave one to be given out again.
-            job = self._next_final() or (Wait() if self._running else None)
+        job = None if self.stopping else self._next_job(slots)
         if isinstance(job, Bracket):
             self._recording.start(job.number, [entry.number for entry in job.entries])
         if job is not None and not isinstance(job, Wait):
@@ -131,13 +119,40 @@ class Search:
         self._tell_progress()
         return job
 
+    def _next_job(self, slots: int) -> Job | Wait | None:
+        if not self._baselines_started:
+            self._baselines_started = True
+            return Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
+        if self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
+            return Wait()  # for the calibration: without a pace a budget cannot be kept
+        if self._open:
+            return self._issued(self._open.pop(0))
+        if self._full_is_due(slots, over=False):
+            return self._issued(self._add_full())
+        if (number := self._add_proposals(slots)) is not None:
+            return self._issued(number)
+        if self._full_is_due(slots, over=True):
+            return self._issued(self._add_full())
+        if self._running and self._finals is None:
+            return Wait()
+        if self._finals is None:
+            self._finals = self._plan_finals(slots)
+        # While repeats run, a worker may be lost and leave one to be given out again.
+        return self._next_final() or (Wait() if self._running else None)
+
     @property
     def stopping(self) -> bool:
         """Whether the study is to be left after the rung in flight."""
         return self._stopping()
 
+    def _issued(self, number: int) -> Bracket:
+        return self._brackets.issued(number, self._slots, self._brackets_running())
+
     def _searched(self) -> list[Trial]:
-        return [t for t in self._trials.values() if t.repeat_of is None and t.message != INTERRUPTED]
+        return [trial for trial in self._proposed() if trial.message != INTERRUPTED]
+
+    def _proposed(self) -> list[Trial]:
+        return [trial for trial in self._trials.values() if proposed(trial, self._spec.methods)]
 
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
@@ -156,17 +171,8 @@ class Search:
     def _next_plan(self, slots: int) -> Plan:
         """Small enough that every place gets a bracket, large enough that cutting means something."""
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
-        size = min(self._spec.bracket_size, share)
-        return plan(self._spec.epochs, size, self._spec.early_exit, self._turn(self._brackets))
-
-    def _turn(self, number: int) -> int:
-        """How many brackets of the search came before the one with a number."""
-        return len({t.bracket for t in self._searched() if t.bracket is not None and t.bracket < number})
-
-    @property
-    def _brackets(self) -> int:
-        """The number of the next bracket."""
-        return 1 + max((t.bracket for t in self._trials.values() if t.bracket is not None), default=-1)
+        turn = self._brackets.turn(self._brackets.next_number)
+        return plan(self._spec.epochs, min(self._spec.bracket_size, share), self._spec.early_exit, turn)
 
     def _next_bracket_size(self, slots: int) -> int:
         """As many candidates as the plan says and the budget pays; 0: no more."""
@@ -181,49 +187,26 @@ class Search:
     def _brackets_running(self) -> list[Bracket]:
         return [job for job in self._running if isinstance(job, Bracket)]
 
-    def _proposals(self, slots: int) -> list[Trial]:
-        """What to try next; nothing once the trials, the time or the space is used up."""
+    def _add_proposals(self, slots: int) -> int | None:
+        """The bracket of what is tried next; None once the trials, the time or the space is used up."""
         count = self._next_bracket_size(slots)
         if count == 0:
-            return []
-        suggested = self._suggested()
-        # What was in training when a run ended is tried again only where nothing else is left.
-        everything = list(self._trials.values())
-        configs = self._ask(everything, count, suggested) or self._ask(self._searched(), count, suggested)
-        self._used_up = len(configs) < count
-        number, seed = self._brackets, self._spec.seed
-        trials = [
-            self._trial(i, config, seed, number, origin=origin_of(config, self._space, suggested))
-            for i, config in enumerate(configs, start=len(self._trials))
-        ]
-        self._recording.add(trials)
-        return trials
+            return None
+        asked = self._asked.next(count, self._searched(), self._proposed())
+        self._used_up = len(asked) < count
+        if not asked:
+            return None
+        number = self._brackets.next_number
+        self._add([(config, self._spec.seed, number, None, origin) for config, origin in asked])
+        return number
 
-    def _ask(
-        self, trials: Sequence[Trial], count: int, suggested: Sequence[Suggestion]
-    ) -> list[MethodConfig]:
-        objectives = self._spec.objectives
-        if len(objectives) == 1:
-            objectives = USUAL_OBJECTIVES.get(self._spec.sampler, objectives)
-        return propose(
-            trials,
-            count,
-            self._space,
-            self._task.metric,
-            self._spec.seed,
-            suggested=[suggestion.config for suggestion in suggested],
-            fit=self._fit,
-            sampler=self._spec.sampler,
-            objectives=objectives,
-        )
+    def _add(self, trials: Sequence[tuple[MethodConfig, int, int, int | None, str | None]]) -> None:
+        """Write down trials: configuration, seed, bracket, whom they repeat, and who proposed them.
 
-    def _suggested(self) -> list[Suggestion]:
-        """What the memory may add: nothing once its places are taken."""
-        places = open_places(self._searched(), self._spec.trials) if self._spec.memory else 0
-        if not places:
-            return []
-        study = self._database.study(self._id)
-        return suggest(study, similar_studies(self._database, study), self._space, places)
+        All in one transaction: what a killed run leaves is a whole bracket, or none.
+        """
+        first = len(self._trials)
+        self._recording.add([self._trial(first + i, *one) for i, one in enumerate(trials)])
 
     def _trial(
         self,
@@ -231,9 +214,8 @@ class Search:
         config: MethodConfig,
         seed: int,
         bracket: int,
-        *,
-        repeat_of: int | None = None,
-        origin: str | None = None,
+        repeat_of: int | None,
+        origin: str | None,
     ) -> Trial:
         cost = self._cost(config)
         return Trial(
@@ -249,77 +231,93 @@ class Search:
             stored_bytes=None if cost is None else cost.stored_bytes,
         )
 
-    def _issued(self, number: int | None) -> Bracket:
-        """A bracket as it stands in the store: a new one, or what an interruption left of it."""
-        assert number is not None
-        own = [trial for trial in self._trials.values() if trial.bracket == number]
-        staying = [trial for trial in own if trial.state in UNFINISHED]
-        begun = min(len(trial.reports) for trial in staying)
-        final = staying[0].repeat_of is not None
-        epochs = self._spec.epochs
-        whole = plan(epochs, len(own), self._spec.early_exit, self._turn(number)).rungs
-        return Bracket(
-            number=number,
-            entries=tuple(self._entry(trial) for trial in staying),
-            rungs=(epochs,) if final else whole,
-            metric=self._task.metric,
-            order_seed=staying[0].seed,
-            final=final,
-            patience=self._spec.patience,
-            allowance=Allowance() if final else self._allowance(number, own),
-            objectives=self._spec.objectives,
-            limits=self._limits,
-            begun=begun,
-            # Who was never scored was in no stack.
-            left=tuple(self._entry(t) for t in own if begun and t not in staying and t.reports),
-        )
+    # -------------------------------------------------------------------- full fine-tuning
 
-    def _entry(self, trial: Trial) -> Entry:
-        return Entry(
-            number=trial.number,
-            method=trial.method,
-            values=trial.config,
-            seed=trial.seed,
-            stored_bytes=trial.stored_bytes or 0,
-            parameters=trial.trainable_parameters or 0,
-            checkpoint=self._recording.checkpoint(trial),
-            latency=trial.latency,
-        )
+    @property
+    def _full_is_searched(self) -> bool:
+        return full_finetuning.METHOD in (self._spec.methods or ())
 
-    def _allowance(self, number: int, trials: Sequence[Trial]) -> Allowance:
-        spent = sum(trial.reports[-1].seconds for trial in trials if trial.reports)
-        allowance = self._ledger.grant(number, self._slots, self._brackets_running(), spent)
-        deadline = self._clock.search_deadline
-        return replace(allowance, deadline=math.inf if deadline is None else deadline)
+    def _full_is_due(self, slots: int, *, over: bool) -> bool:
+        """After the first bracket; under a budget when the search is over or half is used, if it may fit."""
+        if self.left_out or self._full_is_searched or self._finals is not None:
+            return False
+        if not full_finetuning.untried(self._trials.values()):
+            return False
+        if not self._ledger.limited:
+            return self._brackets.next_number > 0
+        if not (over or self._ledger.halfway) or not any(trial.reports for trial in self._searched()):
+            return False
+        rungs = plan(self._spec.epochs, len(full_finetuning.LEARNING_RATES), self._spec.early_exit).rungs
+        seconds = rungs[0] * len(full_finetuning.LEARNING_RATES) * (self._ledger.pace_of_full() or 0.0)
+        room = self._ledger.room(slots, self._brackets_running())
+        if seconds > room:
+            self.left_out = (
+                f"its learning rates would be compared after about {seconds:.0f} s, "
+                f"and the search had {room:.0f} s left"
+            )
+        return not self.left_out
+
+    def _add_full(self) -> int:
+        """The bracket of the learning rates of full fine-tuning."""
+        kind, number = method_named(full_finetuning.METHOD), self._brackets.next_number
+        rates = full_finetuning.untried(self._trials.values())
+        configs = [kind.from_values({"learning_rate": rate}) for rate in rates]
+        self._add([(config, self._spec.seed, number, None, None) for config in configs])
+        return number
+
+    def _full_failure(self, *, found: bool) -> str:
+        """Why no learning rate of full fine-tuning came to a score; empty where one did."""
+        tried = full_finetuning.attempts(self._trials.values())
+        messages = [trial.message for trial in tried if trial.message]
+        return "" if found else (messages or ["the search had no time for it"])[0]
+
+    # -------------------------------------------------------------------------- the finals
 
     def _plan_finals(self, slots: int) -> list[int]:
-        """One bracket for each fresh seed; one for each training where several can run side by side."""
-        chosen = choose_finalists(self._searched(), self._task.metric, self._spec.finalists)
-        if not chosen:
-            reasons = [t.message for t in self._searched() if t.message]
+        """One bracket for each fresh seed; one for each training where several can run side by side.
+
+        Full fine-tuning starts first, because its trainings are the longest, but under a budget last.
+        """
+        finals = self._finals_of(slots)
+        first = self._spec.seed + 1
+        groups = [(finals.finalists, seed) for seed in range(first, first + finals.seeds)]
+        if finals.full is not None:
+            full: list[tuple[tuple[Trial, ...], int]] = [
+                ((finals.full,), seed) for seed in range(first, first + finals.full_seeds)
+            ]
+            groups = groups + full if self._ledger.limited else full + groups
+        parts = [
+            (part, seed) for chosen, seed in groups for part in ([chosen] if slots == 1 else _singly(chosen))
+        ]
+        brackets = range(self._brackets.next_number, self._brackets.next_number + len(parts))
+        self._add(
+            [
+                (method_named(trial.method).from_values(trial.config), seed, bracket, trial.number, None)
+                for bracket, (part, seed) in zip(brackets, parts, strict=True)
+                for trial in part
+            ]
+        )
+        return list(brackets)
+
+    def _finals_of(self, slots: int) -> Finals:
+        metric = self._task.metric
+        chosen = choose_finalists(self._searched(), metric, self._spec.finalists)
+        tried = [] if self.left_out else full_finetuning.attempts(self._trials.values())
+        full = choose_finalists(tried, metric, 1)
+        if not chosen and not full:
+            reasons = [t.message for t in self._trials.values() if t.message]
             why = f": {reasons[0]}" if reasons else ""
             raise SearchError(f"no configuration could be trained{why}")
-        finalists, seeds = affordable_repeats(
-            len(chosen),
-            self._spec.seeds,
-            training_seconds=_whole_training(chosen, self._spec.epochs),
+        finals = plan_finals(
+            chosen,
+            None if not full or full[0] in chosen else full[0],
+            seeds=self._spec.seeds,
+            seconds=self._ledger.repeat_seconds,
             slots=slots,
             remaining=self._ledger.remaining(slots),
         )
-        size = len(chosen) if slots == 1 else 1
-        parts = [
-            [(trial, seed) for trial in chosen[:finalists][i : i + size]]
-            for seed in range(self._spec.seed + 1, self._spec.seed + 1 + seeds)
-            for i in range(0, finalists, size)
-        ]
-        brackets = range(self._brackets, self._brackets + len(parts))
-        repeats = [(*pair, bracket) for bracket, part in zip(brackets, parts, strict=True) for pair in part]
-        self._recording.add([self._repeat(i, *one) for i, one in enumerate(repeats, len(self._trials))])
-        return list(brackets)
-
-    def _repeat(self, number: int, trial: Trial, seed: int, bracket: int) -> Trial:
-        config = method_named(trial.method).from_values(trial.config)
-        return self._trial(number, config, seed, bracket, repeat_of=trial.number)
+        self.left_out = self.left_out or finals.left_out or self._full_failure(found=bool(full))
+        return finals
 
     def _next_final(self) -> Bracket | None:
         """The next repeats that the budgets pay for; those that they do not are given up."""
@@ -332,7 +330,7 @@ class Search:
             self._recording.finish([entry.number for entry in bracket.entries], State.PRUNED, message)
         return None
 
-    # ---------------------------------------------------------------------------- taking in
+    # --------------------------------------------------------------------------- taking in
 
     def record(self, job: Job, result: Result) -> None:
         """Write down a result; finished trials never change afterwards."""
@@ -355,16 +353,26 @@ class Search:
         if failure is None and self.stopping:
             return
         if isinstance(job, Baselines):
-            if len(self._recording.baselines) < BASELINES:
-                raise SearchError(f"the baselines could not be scored: {failure}")
+            self._end_baselines(failure, lost=lost)
             return
         left = [e.number for e in job.entries if self._trials[e.number].state in UNFINISHED]
-        if left and lost and self._lost.setdefault(job.number, 0) < LOST:
-            self._lost[job.number] += 1
-            again = self._open if self._finals is None else self._finals
-            again.insert(0, job.number)
+        if not (left and lost and self._may_lose(job.number)):
+            self._recording.finish(left, State.FAIL, failure or "the worker gave no result")
+        elif self._finals is None:
+            self._open.insert(0, job.number)
+        else:
+            self._finals.insert(0, job.number)
+
+    def _end_baselines(self, failure: str | None, *, lost: bool) -> None:
+        if len(self._recording.baselines) == BASELINES:
             return
-        self._recording.finish(left, State.FAIL, failure or "the worker gave no result")
+        if not (lost and self._may_lose(-1)):
+            raise SearchError(f"the baselines could not be scored: {failure}")
+        self._baselines_started = False
+
+    def _may_lose(self, number: int) -> bool:
+        self._lost[number] = self._lost.get(number, 0) + 1
+        return self._lost[number] <= LOST
 
     def _tell_progress(self) -> None:
         searched = self._searched()
@@ -383,11 +391,11 @@ class Search:
             methods=len(self._space.methods),
             slots=self._slots,
             searching=self._finals is None,
+            full=not self.left_out and not self._full_is_searched,
         )
         text = text if coming is None else f"{text}; {coming}"
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
 
 
-def _whole_training(trials: Sequence[Trial], epochs: int) -> float:
-    """Seconds of one whole training, scaled up from what the trials have used."""
-    return max(trial.reports[-1].seconds * epochs / trial.epochs for trial in trials)
+def _singly(trials: Sequence[Trial]) -> list[tuple[Trial, ...]]:
+    return [(trial,) for trial in trials]

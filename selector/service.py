@@ -13,7 +13,7 @@ from typing import Any
 from selector.budget import Clock
 from selector.checking import Checked, check_data, stop_on_errors
 from selector.data import DataFiles, keep, read, read_kept
-from selector.decision import decide, module_to_export
+from selector.decision import decide, left_module, module_to_export, test_scores
 from selector.environment import leave_loopback
 from selector.finite import fewer_than
 from selector.fitting import fitting_of
@@ -174,8 +174,19 @@ class Service:
         study = self.database.study(study_id)
         spec = StudySpec.from_json(study.spec)
         task = read_kept(self.files, spec) if task is None else task
-        fitted = fitting_of(spec, space_for(spec, task)[0], task.outputs)
         clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
+        note = ""
+        if study.recommendation is None:
+            note = self._search(study_id, spec, task, clock)
+        # Else the test split was seen: nothing more is trained, and the choice stands.
+        self._tell(study_id, "exporting the recommended module", clock)
+        self._export_recommended(study_id, task)
+        self.database.set_study_state(study_id, State.COMPLETE, message=note, seconds=clock.seconds)
+        return self.database.study(study_id)
+
+    def _search(self, study_id: int, spec: StudySpec, task: Task, clock: Clock) -> str:
+        """Train what is still to be trained, choose, and only then open the test split; returns a note."""
+        fitted = fitting_of(spec, space_for(spec, task)[0], task.outputs)
         self._tell(study_id, "starting the workers", clock)
         search = Search(
             self.database,
@@ -187,27 +198,24 @@ class Service:
             clock,
             fitted.limits,
             fitted.fit,
+            fitted.no_full,
         )
         runner_of(spec).run(search, _bench(study_id, task, spec))
         self._tell(study_id, "comparing the finalists", clock)
         study = self.database.study(study_id)
-        recommendation = decide(study, self.files, task, fitted.limits).to_json()
+        choice = decide(study, self.files, task, fitted.space, search.left_out, fitted.limits).to_json()
         if len(spec.objectives) > 1:
-            recommendation["front"] = front_of(study, spec.objectives).to_json()
-        self.database.set_recommendation(study_id, recommendation)
-        self._tell(study_id, "exporting the recommended module", clock)
-        self._export_recommended(study_id, task)
-        self.database.set_study_state(study_id, State.COMPLETE, message=search.note, seconds=clock.seconds)
-        return self.database.study(study_id)
+            choice["front"] = front_of(study, spec.objectives).to_json()
+        self.database.open_test(study_id, choice, *test_scores(study, self.files, task))
+        return search.note
 
     def _tell(self, study_id: int, message: str, clock: Clock) -> None:
         self.database.set_study_state(study_id, State.RUNNING, message=message, seconds=clock.seconds)
 
     def _export_recommended(self, study_id: int, task: Task) -> None:
         study = self.database.study(study_id)
-        assert study.recommendation is not None
-        if study.recommendation["trial"] is None and study.recommendation["method"] != "linear_probe":
-            return  # a text baseline won: there is no module to export
+        if not left_module(study):
+            return
         # Databases may share a folder of files, so the number alone would not do.
         name = f"study-{study_id}-{study.created:%Y%m%d-%H%M%S}"
         self._export(study, task, self.files.folder / "exports" / name, trial=None)

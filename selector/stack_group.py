@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from selector.full_finetuning import METHOD as FULL
 from selector.jobs import EARLY_STOPPING, Bracket, Entry, Outcome
 from storage.records import State
 from trainers.backbone import Backbone
@@ -17,6 +18,7 @@ from trainers.data import Data
 from trainers.export import Module
 from trainers.fidelity import Fidelity, Report
 from trainers.folds import AnyTraining, FoldedTraining, begin
+from trainers.free_memory import check_memory
 from trainers.latency import measure_latency
 from trainers.method import MethodConfig
 from trainers.resuming import checkpoint_from_bytes
@@ -122,6 +124,8 @@ class StackGroup:
         return failure, short
 
     def _begun(self) -> AnyTraining:
+        if any(entry.method == FULL for entry in self._entries):
+            check_memory(self._backbone)
         checkpoints = [entry.checkpoint for entry in self._entries if entry.checkpoint is not None]
         return begin(
             self._backbone,
@@ -182,12 +186,13 @@ class StackGroup:
         for number in numbers:
             i = self.numbers.index(number)
             config, state = modules[i]
+            module = Module(config, training.stack.candidates[i].seed, state)
             outcomes.append(
                 Outcome(
                     number=number,
                     state=State.COMPLETE,
                     report=self.reports[number],
-                    module=Module(config, training.stack.candidates[i].seed, state).to_bytes(),
+                    module=module.to_bytes() if self._entries[i].keep_module else None,
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                     module_logits=None if own is None else own[i],

@@ -110,7 +110,7 @@ def tied_set(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Tied:
-    """Who cannot be told from the best: Holm-adjusted paired difference above `1 - level`.
+    """Who cannot be told from the best: Holm-adjusted p value of the paired difference above `1 - level`.
 
     Each contender is `[seeds, rows]`. Being tied is not being equal: small splits
     tie what larger ones would tell apart.
@@ -118,9 +118,14 @@ def tied_set(
     Raises:
         ValueError: without contenders.
     """
-    if not contenders:
-        raise ValueError("a tied set needs at least one contender")
     samples = [Sample.of(metric, one, labels, classes, draws, seed) for one in contenders]
+    return tied_samples(samples, level=level, seed=seed)
+
+
+def tied_samples(samples: Sequence[Sample], *, level: float = LEVEL, seed: int = 0) -> Tied:
+    """The tied set of contenders whose rows were resampled already, all with the same seed."""
+    if not samples:
+        raise ValueError("a tied set needs at least one contender")
     # Rounded, so that the order of summing cannot break a tie.
     best = max(range(len(samples)), key=lambda position: round(samples[position].mean, 12))
     found = [_difference(samples[best], one, level, seed) for one in samples]

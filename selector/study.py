@@ -67,7 +67,10 @@ class StudySpec:
     """Longest time for one text, as given: 20ms, or 1.2x the plain backbone's."""
     seeds: int = 3
     """Fresh seeds with which each finalist is repeated."""
-    finalists: int = 3
+    finalists: int = 5
+    """Configurations that are repeated, spread over methods; full fine-tuning comes on top."""
+    full_finetuning: bool = True
+    """Whether full fine-tuning is trained as a baseline."""
     bracket_size: int = 8
     """Configurations that start together and are halved against each other."""
     early_exit: EarlyExit = "halving"

@@ -10,7 +10,7 @@ from typing import Any
 from selector.allowance import Meter
 from selector.baseline_work import score_baselines
 from selector.candidate_latency import time_entries
-from selector.halving import Standing, keep
+from selector.halving import Standing, keep, keep_best
 from selector.jobs import Bench, Bracket, Entry, Job, Outcome, Result, Rung
 from selector.objectives import costs_of
 from selector.stack_group import StackGroup, stacks, stopped
@@ -109,7 +109,7 @@ def _kept(
         for entry in bracket.entries
         if entry.number in reports
     ]
-    return keep(rung, standings, len(bracket.rungs))
+    return keep_best(standings) if bracket.best_only else keep(rung, standings, len(bracket.rungs))
 
 
 def _ongoing(number: int, report: Report, *, going_on: bool, late: bool) -> Outcome:

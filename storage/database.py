@@ -11,7 +11,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from storage import files_in_use, leases, reading, trials, writing
+from storage import choice, files_in_use, leases, reading, trials, writing
 from storage.engines import for_reading, for_writing, open_engine, storage_error
 from storage.migrating import migrate
 from storage.records import Baseline, Export, Report, Request, State, Study, Trial
@@ -168,6 +168,21 @@ class Database:
         """Keep the study's recommendation in place of an earlier one."""
         with self._write() as session:
             writing.set_recommendation(session, study_id, recommendation)
+
+    def open_test(
+        self,
+        study_id: int,
+        recommendation: Mapping[str, Any],
+        trials: Mapping[int, Mapping[str, float]],
+        baselines: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """Keep the recommendation with the moment, and the test scores of repeats and baselines.
+
+        Raises:
+            StorageError: if the study has a recommendation: the test split is opened once.
+        """
+        with self._write() as session:
+            choice.open_test(session, study_id, recommendation, trials, baselines)
 
     def add_export(self, study_id: int, export: Export) -> None:
         """Note a released export."""

@@ -86,7 +86,7 @@ class Trial:
     """Size of the exported module, the head included."""
     reports: tuple[Report, ...] = ()
     test: Mapping[str, float] | None = None
-    """Metrics on the test split; only finalists ever have them."""
+    """Metrics on the test split; only finalists ever have them, once the choice stands."""
     module_file: str | None = None
     """Content hash of the trained module (safetensors)."""
     predictions_file: str | None = None
@@ -111,7 +111,8 @@ class Baseline:
 
     name: str
     validation: Mapping[str, float]
-    test: Mapping[str, float]
+    test: Mapping[str, float] = field(default_factory=dict)
+    """Empty until the choice stands."""
     config: Mapping[str, Any] = field(default_factory=dict)
     trainable_parameters: int = 0
     stored_bytes: int = 0

@@ -12,7 +12,7 @@ import numpy as np
 import trainers.methods  # noqa: F401
 from selector.allowance import Meter
 from selector.budget import Clock
-from selector.halving import Standing, keep
+from selector.halving import Standing, keep, keep_best
 from selector.jobs import BaselineResult, Baselines, Calibration, Job, Outcome, Result, Rung, Wait
 from selector.search import Search
 from selector.space import space_of
@@ -108,7 +108,9 @@ def perform(job: Job, world: World, begin: float) -> Iterator[tuple[float, Resul
         meter.stop(len(alive) * (epochs - before))
         scores = {e.number: 0.5 + 0.4 * epochs / job.rungs[-1] - e.number / 1000 for e in alive}
         standings = [Standing(e.number, e.method, scores[e.number], 1.0) for e in alive]
-        kept = {e.number for e in alive} if job.final else keep(rung, standings, len(job.rungs))
+        kept = keep_best(standings) if job.best_only else keep(rung, standings, len(job.rungs))
+        if job.final:
+            kept = {e.number for e in alive}
         last = rung == len(job.rungs) - 1
         late = not last and not meter.pays_for(len(kept) * (job.rungs[rung + 1] - epochs))
         outcomes = []
@@ -146,7 +148,9 @@ class Simulation:
         self.world = world
         self.slots = slots
         self.database = open_database(f"sqlite:///{folder / 'study.db'}")
-        spec = StudySpec(train=DataFile(name="t.csv"), backbone="none", epochs=epochs, **options)  # type: ignore[arg-type]
+        # Full fine-tuning is trained only in worlds that know its pace.
+        given = {"epochs": epochs, "full_finetuning": "full" in world.paces, **options}
+        spec = StudySpec(train=DataFile(name="t.csv"), backbone="none", **given)  # type: ignore[arg-type]
         self.id = self.database.create_study("table", spec.to_json(), TASK.summary(), worker="test").id
         clock = Clock(spec.budget_seconds, started=START, now=lambda: world.now)
         files = Files(folder / "files")

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 MAX_NORM = 1.0
+LARGE = 10_000_000
+"""Numbers of one candidate above which torch's fused step is taken: only full fine-tuning has so many.
+Smaller ones move alone exactly as in a stack."""
 
 
 class AdamW:
@@ -33,6 +37,7 @@ class AdamW:
         if rates is not None:
             self.learning_rate = self.learning_rate * rates.cpu()
         self.weight_decay = torch.tensor(weight_decays).unsqueeze(1)
+        self.decay_alone = float(weight_decays[0])
         self.steps = 0
 
     def to(self, device: torch.device) -> AdamW:
@@ -48,12 +53,34 @@ class AdamW:
         """Clip, then move every candidate by its own learning rate times its `factor`."""
         gradient = clip_per_candidate(gradient, MAX_NORM)
         self.steps += 1
+        rate = self.learning_rate * factor
+        if rate.numel() == 1 and parameters.numel() > LARGE:
+            self._step_alone(parameters, gradient, rate)
+            return
         self.mean.lerp_(gradient, 1 - BETAS[0])
         self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        rate = self.learning_rate * factor
         parameters.mul_(1 - rate * self.weight_decay)
         denominator = self.square.sqrt().div_((1 - BETAS[1] ** self.steps) ** 0.5).add_(EPSILON)
         parameters.sub_(self.mean / denominator * (rate / (1 - BETAS[0] ** self.steps)))
+
+    def _step_alone(self, parameters: Tensor, gradient: Tensor, rate: Tensor) -> None:
+        """One candidate with one learning rate: torch's own fused step, which passes over memory once."""
+        adamw(
+            [parameters],
+            [gradient],
+            [self.mean],
+            [self.square],
+            [],
+            [torch.tensor(float(self.steps - 1), device=parameters.device)],
+            fused=True,
+            amsgrad=False,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            lr=rate.reshape(()),
+            weight_decay=self.decay_alone,
+            eps=EPSILON,
+            maximize=False,
+        )
 
 
 def clip_per_candidate(

@@ -137,9 +137,12 @@ class Stack:
         sizes = [shape.numel() for shape in self.padded.values()]
         head = sum(sizes[:HEAD_TENSORS])
         whole = any(isinstance(place.delta, WeightDelta) for place in self.places)
-        first, rest = self.parameters.split([head, sum(sizes) - head], 1)
-        modules = rest if whole else rest.to(self.backbone.dtype)
-        parts = [*first.split(sizes[:HEAD_TENSORS], 1), *modules.split(sizes[HEAD_TENSORS:], 1)]
+        if whole:
+            parts = self.parameters.split(sizes, 1)
+        else:
+            first, rest = self.parameters.split([head, sum(sizes) - head], 1)
+            modules = rest.to(self.backbone.dtype).split(sizes[HEAD_TENSORS:], 1)
+            parts = (*first.split(sizes[:HEAD_TENSORS], 1), *modules)
         named = zip(self.padded.items(), parts, strict=True)
         return {name: part.unflatten(1, shape) for (name, shape), part in named}
 
@@ -157,7 +160,7 @@ class Stack:
         for place in self.places:
             if isinstance(place.delta, WeightDelta):
                 weight, (change,) = model.get_parameter(place.site.module), place.tensors(stacked)["change"]
-                weights[place.site.module] = (weight.float() + change).to(weight.dtype)
+                weights[place.site.module] = (weight + change).to(weight.dtype)  # added in fp32
         output = functional_call(model, weights, kwargs=inputs) if weights else model(**inputs)
         hidden: Tensor = output.last_hidden_state
         return hidden

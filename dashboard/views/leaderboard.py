@@ -82,10 +82,9 @@ def show_baseline(study: Study, name: str, metric: str) -> None:
     baseline = next(baseline for baseline in study.baselines if baseline.name == name)
     st.subheader(f"Baseline: {method_name(name)}")
     asked = study.task["metric"]
-    st.markdown(
-        f"Validation {metric} {baseline.validation[asked]:.3f}, test {metric} {baseline.test[asked]:.3f}; "
-        "one training."
-    )
+    # The test split is opened after the choice.
+    test = f", test {metric} {baseline.test[asked]:.3f}" if baseline.test else ""
+    st.markdown(f"Validation {metric} {baseline.validation[asked]:.3f}{test}; one training.")
 
 
 def costs_shown(study: Study) -> list[str]:

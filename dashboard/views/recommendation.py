@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard.charts import intervals
 from dashboard.frames import contenders
 from dashboard.studies import choose, facts, is_active, load
-from dashboard.words import contender_name, estimate, method_name, metric_name, plain, size
+from dashboard.words import contender_name, estimate, method_name, metric_name, plain, size, when
 from selector.archive import zip_folder
 from selector.errors import USER_ERRORS
 from selector.leaderboard import config_text
@@ -43,6 +43,24 @@ def show_choice(study: Study, found: dict[str, Any], metric: str) -> None:
             f"{latency['batch_ms']:.1f} ms, {latency['batch_ratio']:.2f} times. Measured with hooks, as the "
             "export runs."
         )
+
+
+def show_doubts(found: dict[str, Any], metric: str) -> None:
+    """What the highest score hides, and what would change the choice; earlier versions' studies lack both."""
+    curse = found.get("winners_curse")
+    if curse is not None:
+        st.metric(
+            f"Highest validation {metric}, as expected on new data",
+            f"{curse['highest'] - curse['expected_drop']:.3f}",
+            f"{-100 * curse['expected_drop']:.1f} points",
+            delta_color="off",
+            help=f"Winner's curse: the highest of {curse['contenders']} scores is {curse['highest']:.3f}, "
+            "but partly by luck. Random halves of the validation rows, of which one chooses and the other "
+            "scores, tell by how much.",
+        )
+    if found.get("would_change"):
+        st.markdown("What would change the choice:")
+        st.markdown("\n".join(f"- {plain(line)}" for line in found["would_change"]))
 
 
 def show_alternatives(found: dict[str, Any], metric: str) -> None:
@@ -132,11 +150,13 @@ if study.recommendation is None:
 found = dict(study.recommendation)
 metric = metric_name(study.task["metric"])
 show_choice(study, found, metric)
+show_doubts(found, metric)
 show_export(study, found)
 st.subheader("Compared with the alternatives")
+opened = "" if "test_opened" not in found else f" It was opened once, at {when(found['test_opened'])}."
 st.caption(
     "Mean and 95 % interval over examples and seeds. Validation decided; "
-    "the test split was never used to choose."
+    f"the test split was never used to choose.{opened}"
 )
 st.plotly_chart(intervals(contenders(study), metric), key="intervals", config={"displayModeBar": False})
 show_alternatives(found, metric)

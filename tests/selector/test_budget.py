@@ -13,16 +13,23 @@ from selector.search import SearchError
 from storage.records import State
 
 
-def world_of(seed: int, spread: float = 4.0, error: float = 2.0) -> World:
-    """Methods whose paces differ by up to `spread`, and a calibration that is wrong by up to `error`."""
+def world_of(seed: int, spread: float = 4.0, error: float = 2.0, full: float | None = None) -> World:
+    """Methods whose paces differ by up to `spread`, and a calibration that is wrong by up to `error`.
+
+    Full fine-tuning is trained where it is said how many times slower than the others it is.
+    """
     chance = np.random.default_rng(seed)
     paces = {method.name: float(np.exp(chance.uniform(0, np.log(spread)))) for method in SPACE.methods}
     wrong = float(np.exp(chance.uniform(-np.log(error), np.log(error))))
-    return World(paces=paces, calibrated=wrong * float(np.mean(list(paces.values()))))
+    mean = float(np.mean(list(paces.values())))
+    return World(paces=paces if full is None else {**paces, "full": full * mean}, calibrated=wrong * mean)
 
 
 def repeats(simulation: Simulation) -> int:
-    return sum(t.repeat_of is not None and t.state is State.COMPLETE for t in simulation.study.trials)
+    return sum(
+        t.repeat_of is not None and t.state is State.COMPLETE and t.method != "full"
+        for t in simulation.study.trials
+    )
 
 
 def run(simulation: Simulation) -> bool:
@@ -37,13 +44,16 @@ def run(simulation: Simulation) -> bool:
 
 @pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.parametrize("kind", ["budget_seconds", "device_seconds"])
-def test_a_budget_is_never_overshot_by_more_than_one_rung(tmp_path: Path, kind: str, slots: int) -> None:
+@pytest.mark.parametrize("full", [None, 6.0])
+def test_a_budget_is_never_overshot_by_more_than_one_rung(
+    tmp_path: Path, full: float | None, kind: str, slots: int
+) -> None:
     chance = np.random.default_rng(slots)
     for seed in range(12):
         folder = tmp_path / str(seed)
         folder.mkdir()
         budget = float(np.exp(chance.uniform(np.log(10), np.log(2000))))
-        simulation = Simulation(folder, world_of(seed), slots=slots, trials=24, **{kind: budget})
+        simulation = Simulation(folder, world_of(seed, full=full), slots=slots, trials=24, **{kind: budget})
         run(simulation)
         rung = max(simulation.world.rungs, default=0.0)
         used = simulation.seconds if kind == "budget_seconds" else simulation.world.device_seconds
@@ -60,8 +70,8 @@ def test_a_budget_that_pays_for_a_few_trainings_ends_with_a_repeated_finalist(
     for seed in range(6):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        world = world_of(seed)
-        training = 8 * max(world.paces.values())
+        world = world_of(seed, full=6.0)
+        training = 8 * max(pace for method, pace in world.paces.items() if method != "full")
         simulation = Simulation(folder, world, slots=slots, trials=24, **{kind: 5 * training})
         assert run(simulation)
         assert repeats(simulation) >= 1
@@ -76,6 +86,28 @@ def test_a_large_budget_changes_nothing(tmp_path: Path) -> None:
         simulation.run()
         found.append([(t.method, t.config, t.state, t.epochs) for t in simulation.study.trials])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["budget_seconds", "device_seconds"])
+def test_full_finetuning_takes_nothing_from_the_finalists(tmp_path: Path, kind: str) -> None:
+    found = []
+    for name, full in (("without", None), ("with", 3.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        simulation = Simulation(folder, world_of(1, error=1.0, full=full), trials=16, **{kind: 1500.0})
+        simulation.run()
+        found.append(repeats(simulation))
+    full_repeats = [t for t in simulation.study.trials if t.method == "full" and t.repeat_of is not None]
+    assert found[0] == found[1] == 15 and full_repeats
+    assert {t.state for t in full_repeats} == {State.COMPLETE}
+
+
+@pytest.mark.parametrize("kind", ["budget_seconds", "device_seconds"])
+def test_full_finetuning_that_no_budget_holds_is_left_out_with_the_reason(tmp_path: Path, kind: str) -> None:
+    simulation = Simulation(tmp_path, world_of(1, error=1.0, full=3.0), trials=1000, **{kind: 60.0})
+    simulation.run()
+    assert not any(t.method == "full" for t in simulation.study.trials)
+    assert simulation.search.left_out.startswith("its learning rates would be compared after about")
 
 
 def test_more_budget_is_used_not_left(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import math
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,13 @@ def test_the_json_object_has_the_promised_keys_and_types(study: dict[str, Any], 
         "majority",
         "tfidf_logistic_regression",
         "linear_probe",
+        "full",
     }
     assert all(0 <= each[split] <= 1 for each in study["baselines"] for split in ("validation", "test"))
-    assert [trial["number"] for trial in study["trials"]] == list(range(6))
+    assert [trial["number"] for trial in study["trials"]] == list(range(9)), "full fine-tuning is not counted"
+    assert [trial["method"] for trial in study["trials"]].count("full") == 3
     for trial in study["trials"]:
-        assert trial["method"] in ("lora", "adapter")
+        assert trial["method"] in ("lora", "adapter", "full")
         assert trial["config"]["learning_rate"] > 0
         assert trial["state"] in ("COMPLETE", "PRUNED")
         assert 1 <= trial["epochs"] <= 4
@@ -121,6 +124,11 @@ def test_the_recommendation_names_a_choice_its_uncertainty_and_its_reason(study:
     assert recommendation["reason"].endswith(".")
     assert set(recommendation["tied"]) <= numbers
     assert isinstance(recommendation["alternatives"], list)
+    assert "full" in [one["method"] for one in recommendation["compared"]]
+    assert recommendation["full_finetuning_left_out"] is None
+    assert recommendation["winners_curse"]["expected_drop"] >= 0
+    assert all(isinstance(one, str) for one in recommendation["would_change"])
+    assert datetime.fromisoformat(recommendation["test_opened"]).tzinfo is not None
 
 
 def test_cut_trials_stopped_early_and_finalists_had_fresh_seeds(study: dict[str, Any]) -> None:
@@ -145,6 +153,9 @@ def test_show_prints_leaderboard_recommendation_and_the_next_commands(
     text = shell("show", study["study"]).out
     assert study["recommendation"]["reason"] in text
     assert f"peltier predict {study['exports'][0]['folder']} INPUT" in text
+    assert "test was opened once, after the choice: " in text
+    assert "winner's curse: the highest of " in text
+    assert "full fine-tuning" in text
     assert "peltier dashboard" in text
 
 

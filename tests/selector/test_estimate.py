@@ -22,8 +22,8 @@ def told(message: str) -> tuple[float, float]:
     return float(found[1]) * UNIT[found[2]], float(found[3]) * UNIT[found[4]]
 
 
-def world(pace: float, calibrated: float) -> World:
-    return World(paces={method.name: pace for method in SPACE.methods}, calibrated=calibrated)
+def world(pace: float, calibrated: float, **others: float) -> World:
+    return World(paces={**{method.name: pace for method in SPACE.methods}, **others}, calibrated=calibrated)
 
 
 @pytest.mark.parametrize("slots", [1, 2])
@@ -47,6 +47,18 @@ def test_a_wrong_calibration_is_corrected_by_the_first_rung(tmp_path: Path) -> N
     true = simulation.world.device_seconds
     assert estimates[0] < 0.4 * true
     assert all(0.7 < one / true < 1.4 for one, after in zip(estimates, trained, strict=True) if after)
+    assert estimates[-1] == pytest.approx(true, rel=0.05)
+
+
+def test_full_finetuning_is_counted_from_the_start_and_at_its_own_pace_once_it_runs(tmp_path: Path) -> None:
+    simulation = Simulation(tmp_path, world(20.0, 20.0, full=100.0), trials=32)
+    simulation.run()
+    true = simulation.world.device_seconds
+    full = [t for t in simulation.study.trials if t.method == "full"]
+    assert sum(trial.reports[-1].seconds for trial in full) > 0.25 * true
+    estimates = [told(message)[1] for _, _, message in simulation.world.messages]
+    assert 0.6 < estimates[0] / true < 1.1, "guessed as three times as slow as the others"
+    assert all(0.8 < one / true < 1.3 for one in estimates[len(estimates) // 2 :])
     assert estimates[-1] == pytest.approx(true, rel=0.05)
 
 

@@ -89,6 +89,12 @@ def test_values_that_are_allowed_but_not_searched_can_be_asked_for(
     assert all(getattr(config, field) == value for config in defaults(space))
 
 
+def test_a_condition_on_two_fields_together_is_understood() -> None:
+    # A gate needs a union with a gated module: B and I have gates only where they are asked for.
+    assert left_of("unipelt", modules="BI", gates="B", gate_start=0.9)["gate_start"] == Choice(0.9)
+    assert left_of("unipelt", modules=["BI", "LB"], gate_start=0.9)["gate_start"] == Choice(0.9)
+
+
 def test_a_layer_is_text_however_it_was_written() -> None:
     assert left_of("lora", layers=1)["layers"] == left_of("lora", layers="1")["layers"] == Choice("1")
 
@@ -125,6 +131,10 @@ def test_methods_of_peft_are_narrowed_under_any_spelling() -> None:
         (
             "unipelt.rank=8; unipelt.modules=AP",
             "unipelt.rank is narrowed, but it counts only with modules AL or PL",
+        ),
+        (
+            "unipelt.gate_start=0.9; unipelt.modules=BI",
+            "gate_start is narrowed, but it never counts with what",
         ),
         (
             "unipelt.gate_start=0.9; unipelt.gates=none",

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from selector.comparison import Asked
 from selector.recommend import Contender, Finalist, Recommendation, recommend
 
 ROWS = 200
+ASKED = Asked(trials=16, searched=16, seeds=3)
 LABELS = np.ones(ROWS, np.int64)
 
 
@@ -44,7 +46,7 @@ def baseline(name: str, stored_bytes: int, count: int) -> Contender:
 
 
 def chosen(
-    finalists: list[Finalist], baselines: list[Contender], searched: int | None = 16
+    finalists: list[Finalist], baselines: list[Contender], asked: Asked | None = ASKED, left_out: str = ""
 ) -> Recommendation:
     return recommend(
         finalists,
@@ -53,7 +55,8 @@ def chosen(
         test_labels=LABELS,
         metric="accuracy",
         classes=2,
-        searched=searched,
+        asked=asked,
+        left_out=left_out,
     )
 
 
@@ -70,9 +73,12 @@ def test_a_clear_winner_says_by_how_much() -> None:
         "On validation, lora (trial 5) reaches accuracy 0.860 (95 % interval 0.811 to 0.908, 3 seeds). "
         "It is significantly better than all others; next is adapter (trial 7), -15.5 points, "
         "95 % interval -20.6 to -11.0. "
-        "It trains 77,500 parameters and stores 310.0 kB."
+        "It trains 77,500 parameters and stores 310.0 kB. "
+        "The highest of the 4 scores, that of lora (trial 5), is not expected to be lower on new data "
+        "(winner's curse)."
     )
     assert (found.tied, found.tied_baselines) == ((5,), ())
+    assert found.would_change == () and found.expected_drop == 0.0
 
 
 def test_the_cheapest_of_the_tied_is_preferred_to_the_highest_score() -> None:
@@ -83,7 +89,9 @@ def test_the_cheapest_of_the_tied_is_preferred_to_the_highest_score() -> None:
         "On validation, adapter (trial 7) reaches accuracy 0.855 (95 % interval 0.805 to 0.902, 3 seeds). "
         "The highest score is lora (trial 5), +0.5 points, 95 % interval -2.1 to 3.4: "
         "of the 2 that cannot be told apart, this is the cheapest (90.0 kB against 310.0 kB). "
-        "It trains 22,500 parameters and stores 90.0 kB."
+        "It trains 22,500 parameters and stores 90.0 kB. "
+        "The highest of the 4 scores, that of lora (trial 5), is expected to be 0.7 points lower on new data "
+        "(winner's curse)."
     )
     assert found.tied == (5, 7)
     assert [(why, one.to_json()["trial"]) for why, one in found.alternatives] == [
@@ -98,7 +106,9 @@ def test_the_highest_score_that_costs_least_names_who_it_is_tied_with() -> None:
         "2 finalists with 3 seeds each and 1 baseline were compared on 200 validation examples. "
         "On validation, lora (trial 5) reaches accuracy 0.860 (95 % interval 0.811 to 0.908, 3 seeds). "
         "It has the highest score; unipelt (trial 7) is not significantly worse, but not cheaper either. "
-        "It trains 77,500 parameters and stores 310.0 kB."
+        "It trains 77,500 parameters and stores 310.0 kB. "
+        "The highest of the 3 scores, that of lora (trial 5), is expected to be 0.7 points lower on new data "
+        "(winner's curse)."
     )
 
 
@@ -109,7 +119,10 @@ def test_a_tied_linear_probe_wins_over_modules() -> None:
         "(best: lora, trial 5, +1.5 points, 95 % interval -0.4 to 3.5). "
         "1 finalist of 16 configurations with 3 seeds each and 2 baselines "
         "were compared on 200 validation examples. "
-        "On validation, the linear probe reaches accuracy 0.845 (95 % interval 0.795 to 0.895, 1 seed)."
+        "On validation, the linear probe reaches accuracy 0.845 (95 % interval 0.795 to 0.895, 1 seed). "
+        "It needs the plain backbone and stores 12.0 kB. "
+        "The highest of the 3 scores, that of lora (trial 5), is expected to be 0.1 points lower on new data "
+        "(winner's curse)."
     )
     assert found.tied == (5,) and found.tied_baselines == ("linear_probe",)
     values = found.to_json()
@@ -122,8 +135,72 @@ def test_without_a_module_a_baseline_is_recommended() -> None:
         "Use the linear probe: no module was trained to the end. "
         "2 baselines "
         "were compared on 200 validation examples. "
-        "On validation, the linear probe reaches accuracy 0.600 (95 % interval 0.535 to 0.670, 1 seed)."
+        "On validation, the linear probe reaches accuracy 0.600 (95 % interval 0.535 to 0.670, 1 seed). "
+        "It needs the plain backbone and stores 12.0 kB. "
+        "The highest of the 2 scores, that of the linear probe, is not expected to be lower on new data "
+        "(winner's curse)."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "needs"),
+    [
+        ("majority", "the majority class", "runs without the backbone and stores 12.0 kB"),
+        ("mean", "the mean of the training rows", "runs without the backbone and stores 12.0 kB"),
+        ("tfidf_logistic_regression", "TF-IDF with logistic regression", "runs without the backbone"),
+        ("tfidf_ridge", "TF-IDF with ridge regression", "runs without the backbone"),
+        ("word_tags", "the most frequent tag of each word", "runs without the backbone"),
+        ("linear_probe", "the linear probe", "needs the plain backbone"),
+    ],
+)
+def test_a_baseline_that_is_not_beaten_is_to_be_used(name: str, words: str, needs: str) -> None:
+    found = chosen([LORA], [baseline(name, 12_000, 169)])
+    assert found.reason.startswith(f"Use {words}: no trained module is significantly better (best: lora")
+    assert f"It {needs}" in found.reason
+    beaten = chosen([finalist(5, "lora", 310_000, right(120, 121, 122))], [baseline(name, 12_000, 169)])
+    assert beaten.reason.startswith(f"Use {words}: every trained module is worse (best: lora")
+
+
+FULL = finalist(9, "full", 90_300_000, right(176, 178, 180))
+
+
+def test_full_finetuning_is_recommended_only_when_nothing_cheaper_ties() -> None:
+    adapter = finalist(7, "adapter", 90_000, right(140, 141, 142))
+    found = chosen([adapter, FULL], [MAJORITY, PROBE])
+    assert found.reason == (
+        "Use full fine-tuning: it is significantly better than everything that costs less, at best "
+        "adapter (trial 7), -18.5 points, 95 % interval -24.1 to -13.5. "
+        "1 finalist of 16 configurations with 3 seeds each, full fine-tuning with 3 seeds and 2 baselines "
+        "were compared on 200 validation examples. "
+        "On validation, full fine-tuning (trial 9) reaches accuracy 0.890 (95 % interval 0.845 to 0.933, "
+        "3 seeds). "
+        "It trains 22,575,000 parameters and stores 90.3 MB, a backbone for this task alone. "
+        "The highest of the 4 scores, that of full fine-tuning (trial 9), is not expected to be lower on new "
+        "data (winner's curse)."
+    )
+    tied = finalist(7, "adapter", 90_000, right(175, 177, 179, start=4))
+    assert chosen([tied, FULL], [MAJORITY]).choice.contender == tied
+
+
+def test_the_reason_says_where_full_finetuning_stands() -> None:
+    lora = replace(LORA, validation=right(178, 180, 182))
+    near = replace(FULL, validation=right(177, 178, 181, start=3))
+    adapter = finalist(7, "adapter", 900_000, right(178, 179, 180, start=2))
+    said = chosen([lora, adapter, near], [MAJORITY]).reason
+    assert "Full fine-tuning is not significantly better, -0.7 points, 95 % interval" in said
+    bad = replace(FULL, validation=right(120, 121, 122))
+    said = chosen([lora, adapter, bad], [MAJORITY]).reason
+    assert "Full fine-tuning is significantly worse than the best, -29.5 points, 95 % interval" in said
+    said = chosen([lora], [MAJORITY], left_out="weights in 4bit cannot be trained").reason
+    assert "Full fine-tuning was left out: weights in 4bit cannot be trained." in said
+
+
+def test_the_search_s_own_score_stands_beside_that_of_fresh_seeds() -> None:
+    searched = replace(LORA, curve=((2, 0.8), (4, 0.86), (8, 0.915)))
+    assert "(95 % interval 0.811 to 0.908, 3 seeds); the search had scored it 0.915, with one seed." in (
+        chosen([searched], [MAJORITY]).reason
+    )
+    assert chosen([searched], [MAJORITY]).to_json()["search_validation"] == 0.915
 
 
 def test_nothing_but_one_finalist_is_recommended_plainly() -> None:
@@ -153,9 +230,11 @@ def test_test_scores_never_change_the_choice() -> None:
 
 def test_json_has_exactly_the_promised_keys() -> None:
     values = chosen([LORA], [MAJORITY, PROBE]).to_json()
-    row = ["beyond_limits", "config", "latency", "method", "stored_bytes", "test"]
+    row = ["beyond_limits", "config", "latency", "method", "search_validation", "stored_bytes", "test"]
     row += ["trainable_parameters", "trial", "validation"]
-    assert sorted(values) == sorted([*row, "alternatives", "compared", "reason", "tied", "tied_baselines"])
+    more = ["alternatives", "compared", "reason", "tied", "tied_baselines", "would_change", "winners_curse"]
+    assert sorted(values) == sorted([*row, *more, "full_finetuning_left_out"])
+    assert sorted(values["winners_curse"]) == ["contenders", "expected_drop", "highest"]
     assert sorted(values["test"]) == ["high", "low", "mean", "seeds"]
     assert all(sorted(one) == sorted([*row, "why"]) for one in values["alternatives"])
     assert json.loads(json.dumps(values)) == values

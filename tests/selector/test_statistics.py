@@ -8,11 +8,14 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from selector import bootstrap
+from selector.bootstrap import Sample
+from selector.optimism import expected_drop
 from selector.statistics import holm, interval, paired_difference, tied_set
 from trainers.metrics import score
 
 Integers = NDArray[np.int64]
 ABILITY, ROW_SPREAD = 1.5, 2.0
+STUDIES = 500
 
 
 def right_answers(
@@ -91,13 +94,29 @@ def test_intervals_cover_the_true_accuracy_in_92_to_98_percent(seeds: int, rows:
     spread = 0.15 if seeds > 1 else 0.0
     truth = true_accuracy(ABILITY, np.hypot(ROW_SPREAD, spread))
     generator = np.random.default_rng(seeds * rows)
-    studies = 400
     covered = 0
-    for _ in range(studies):
+    for _ in range(STUDIES):
         right = right_answers(generator, seeds, rows, seed_spread=spread)
         found = interval("accuracy", right, np.ones(rows, np.int64), 2, draws=200)
         covered += found.low <= truth <= found.high
-    assert 0.92 <= covered / studies <= 0.98
+    assert 0.92 <= covered / STUDIES <= 0.98
+
+
+@pytest.mark.parametrize("lead", [0.0, 0.6])
+def test_the_interval_of_a_difference_covers_the_true_one(lead: float) -> None:
+    truth = true_accuracy(ABILITY + lead, np.hypot(ROW_SPREAD, 0.15))
+    truth -= true_accuracy(ABILITY, np.hypot(ROW_SPREAD, 0.15))
+    generator = np.random.default_rng(13)
+    covered = 0
+    for _ in range(STUDIES):
+        difficulty = generator.normal(0, ROW_SPREAD, 200)
+        a, b = (
+            right_answers(generator, 3, 200, ability=ability, seed_spread=0.15, difficulty=difficulty)
+            for ability in (ABILITY + lead, ABILITY)
+        )
+        found = paired_difference("accuracy", a, b, np.ones(200, np.int64), 2, draws=200)
+        covered += found.low <= truth <= found.high
+    assert 0.92 <= covered / STUDIES <= 0.98
 
 
 @pytest.mark.parametrize(("seeds_a", "seeds_b"), [(1, 1), (3, 3), (3, 1)])
@@ -112,20 +131,83 @@ def test_equal_contenders_are_told_apart_in_at_most_7_percent(seeds_a: int, seed
     assert rejected / 400 <= 0.07
 
 
-@pytest.mark.parametrize("lead", [0.0, 0.3])
-def test_the_tied_set_holds_the_truly_best_of_five(lead: float) -> None:
-    generator = np.random.default_rng(6)
-    labels = np.ones(200, np.int64)
-    studies = 150
-    held = 0
-    for _ in range(studies):
-        difficulty = generator.normal(0, ROW_SPREAD, 200)
+def contenders_with_a_lead(
+    generator: np.random.Generator, lead: float, rows: int, seed_spread: float = 0.1
+) -> list[Integers]:
+    """Five contenders with three seeds each; the first leads by so much on the logit scale."""
+    difficulty = generator.normal(0, ROW_SPREAD, rows)
+    return [
+        right_answers(generator, 3, rows, ability=ability, seed_spread=seed_spread, difficulty=difficulty)
+        for ability in (ABILITY + lead, *[ABILITY] * 4)
+    ]
+
+
+# In points of accuracy: none, about 3, about 21.
+@pytest.mark.parametrize("lead", [0.0, 0.3, 3.5])
+@pytest.mark.parametrize("rows", [80, 200])
+def test_the_tied_set_holds_the_truly_best_and_shrinks_to_it(lead: float, rows: int) -> None:
+    generator = np.random.default_rng(round(10 * lead) + rows)
+    labels = np.ones(rows, np.int64)
+    found = [
+        tied_set("accuracy", contenders_with_a_lead(generator, lead, rows), labels, 2, draws=200).members
+        for _ in range(STUDIES)
+    ]
+    assert np.mean([0 in members for members in found]) >= 0.93
+    if lead > 1:
+        assert np.mean([members == {0} for members in found]) >= 0.95
+    if lead < 1:
+        assert np.mean([len(members) for members in found]) > 3, "a small lead is not taken for a clear one"
+
+
+@pytest.mark.parametrize("rows", [100, 300])
+@pytest.mark.parametrize(("seeds", "seed_spread"), [(1, 0.0), (3, 0.15)])
+def test_the_expected_drop_of_the_highest_of_equals_is_what_it_loses(
+    seeds: int, seed_spread: float, rows: int
+) -> None:
+    generator = np.random.default_rng(seeds + rows)
+    truth = true_accuracy(ABILITY, np.hypot(ROW_SPREAD, seed_spread))
+    found, lost = [], []
+    for _ in range(200):
+        difficulty = generator.normal(0, ROW_SPREAD, rows)
         contenders = [
-            right_answers(generator, 3, 200, ability=ability, seed_spread=0.1, difficulty=difficulty)
-            for ability in (ABILITY + lead, *[ABILITY] * 4)
+            right_answers(generator, seeds, rows, seed_spread=seed_spread, difficulty=difficulty)
+            for _ in range(6)
         ]
-        held += 0 in tied_set("accuracy", contenders, labels, 2, draws=200).members
-    assert held / studies >= 0.93
+        drop, highest = drop_of(contenders, splits=100)
+        found.append(drop)
+        lost.append(contenders[highest].mean() - truth)
+    # What the rows give and take from all alike is noise in what is lost: its standard error counts.
+    noise = 2 * np.std(lost) / np.sqrt(len(lost))
+    assert 0.85 * np.mean(lost) - noise <= np.mean(found) <= 1.3 * np.mean(lost) + noise
+    assert np.mean(found) > 0.005
+
+
+def test_a_clear_lead_loses_nothing_and_a_small_one_no_less_than_it_does() -> None:
+    generator = np.random.default_rng(11)
+    for lead, most in ((3.5, 0.001), (0.3, 0.04)):
+        truth = true_accuracy(ABILITY + lead, np.hypot(ROW_SPREAD, 0.1))
+        others = true_accuracy(ABILITY, np.hypot(ROW_SPREAD, 0.1))
+        found, lost = [], []
+        for _ in range(200):
+            contenders = contenders_with_a_lead(generator, lead, 200)
+            drop, highest = drop_of(contenders, splits=100)
+            found.append(drop)
+            lost.append(contenders[highest].mean() - (others if highest else truth))
+        assert np.mean(lost) - 2 * np.std(lost) / np.sqrt(len(lost)) <= np.mean(found) <= most
+
+
+def test_one_contender_alone_has_no_winners_curse() -> None:
+    assert drop_of([np.ones((3, 50), np.int64)])[0] == 0.0
+    same = (np.arange(100) < 80).astype(np.int64)[None]
+    assert drop_of([same, same.copy()])[0] == 0.0, "equal predictions lose nothing to each other"
+
+
+def drop_of(contenders: list[Integers], splits: int = 1000) -> tuple[float, int]:
+    """The expected drop of the highest score, and who has it; a right answer is 1."""
+    labels = np.ones(contenders[0].shape[1], np.int64)
+    samples = [Sample.of("accuracy", one, labels, 2, 100, 0) for one in contenders]
+    best = int(np.argmax([one.mean for one in samples]))
+    return expected_drop("accuracy", contenders, samples, best, labels, 2, splits=splits), best
 
 
 def test_a_clear_lead_leaves_the_best_alone_and_a_small_one_does_not() -> None:
@@ -158,6 +240,19 @@ def test_all_right_is_not_certain_but_follows_clopper_and_pearson() -> None:
     found = interval("accuracy", labels[None], labels, 2)
     exact = scipy.stats.binomtest(100, 100).proportion_ci(method="exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
+
+
+def test_holm_rejects_whom_the_step_down_procedure_rejects() -> None:
+    # Holm 1979: compare the smallest p value with .05 / m, the next with .05 / (m - 1), until one is larger.
+    generator = np.random.default_rng(12)
+    for _ in range(50):
+        p_values = (generator.random(6) ** 3).tolist()
+        rejected: set[int] = set()
+        for place, position in enumerate(np.argsort(p_values)):
+            if p_values[position] > 0.05 / (6 - place):
+                break
+            rejected.add(int(position))
+        assert {i for i, adjusted in enumerate(holm(p_values)) if adjusted <= 0.05} == rejected
 
 
 def test_holm_follows_the_step_down_table() -> None:
