@@ -68,6 +68,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help is read as it is written: peltier[quantised] is no markup
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # What users wrote (names, folders, messages) is never read as markup.
@@ -204,8 +205,9 @@ def search(
         _tell_queued(study, as_json)
         return
     from selector.progress import show_progress
-    from selector.worker import kept_alive, worker_name
+    from selector.worker import end_on_sigterm, kept_alive, worker_name
 
+    end_on_sigterm()
     worker = worker_name()
     study = service.submit(given, spec, checked, name=name, worker=worker)
     _tell_findings(checked)
@@ -308,13 +310,16 @@ def demo(
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
     ] = "ray",
 ) -> None:
-    """Search on the support tickets that come with Peltier; about five minutes on two cores."""
+    """Search on the support tickets that come with Peltier; several minutes on two cores."""
     file = Path("examples/support_tickets.csv")
     if not file.is_file():
         _refuse(f"{file} is not here; run the demo in Peltier's source folder")
     option = "" if database == DATABASE else " --database URL"  # a URL may hold a password
-    out.print(f"peltier search {file} --epochs 6 --trials 12 --runner {runner}{option}\n", soft_wrap=True)
-    search(context, file, epochs=6, trials=12, runner=runner, database=database)
+    out.print(
+        f"peltier search {file} --epochs 6 --trials 12 --finalists 3 --runner {runner}{option}\n",
+        soft_wrap=True,
+    )
+    search(context, file, epochs=6, trials=12, finalists=3, runner=runner, database=database)
 
 
 @app.command()
@@ -410,10 +415,13 @@ def predict(
     """Predict: one JSON object a row, from an export and its backbone."""
     from trainers.export import load_export
     from trainers.reading import read_texts
+    from trainers.source import open_source
 
     exported = load_export(folder)
     columns = exported.manifest["task"]["columns"]
-    source = open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input)
+    source = open_source(open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input))
+    if source.encoding:
+        err.print(f"{source.name} was read as {source.encoding}", highlight=False)
     texts, pairs = read_texts(source, columns["text"], columns["text_pair"], words=exported.reads_words)
     for row in exported.predict(texts, pairs):
         print(json.dumps(row, ensure_ascii=False))

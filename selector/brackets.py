@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from selector import full_finetuning
 from selector.allowance import Allowance
@@ -16,8 +16,21 @@ from selector.limits import Limits
 from selector.recording import Recording
 from selector.study import StudySpec
 from storage.records import State, Trial
+from trainers.cost import Cost
+from trainers.method import MethodConfig
 
 UNFINISHED = (State.WAITING, State.RUNNING)
+
+
+@dataclass(frozen=True)
+class New:
+    """A trial that is to be written down."""
+
+    config: MethodConfig
+    seed: int
+    bracket: int
+    repeat_of: int | None = None
+    origin: str | None = None
 
 
 class Brackets:
@@ -28,13 +41,40 @@ class Brackets:
     """
 
     def __init__(
-        self, spec: StudySpec, recording: Recording, ledger: Ledger, limits: Limits, metric: str
+        self,
+        spec: StudySpec,
+        recording: Recording,
+        ledger: Ledger,
+        limits: Limits,
+        metric: str,
+        cost: Callable[[MethodConfig], Cost | None],
     ) -> None:
         self._spec = spec
         self._recording = recording
         self._ledger = ledger
         self._limits = limits
         self._metric = metric
+        self._cost = cost
+
+    def add(self, trials: Sequence[New]) -> None:
+        """Write down trials in one transaction: what a killed run leaves is a whole bracket, or none."""
+        first = len(self._recording.trials)
+        self._recording.add([self._trial(number, new) for number, new in enumerate(trials, first)])
+
+    def _trial(self, number: int, new: New) -> Trial:
+        cost = self._cost(new.config)
+        return Trial(
+            number=number,
+            method=new.config.name,
+            config=new.config.values(),
+            seed=new.seed,
+            state=State.WAITING,
+            bracket=new.bracket,
+            repeat_of=new.repeat_of,
+            origin=new.origin,
+            trainable_parameters=None if cost is None else cost.trainable_parameters,
+            stored_bytes=None if cost is None else cost.stored_bytes,
+        )
 
     @property
     def next_number(self) -> int:
@@ -87,21 +127,10 @@ class Brackets:
             seed=trial.seed,
             stored_bytes=trial.stored_bytes or 0,
             parameters=trial.trainable_parameters or 0,
-            keep_module=self._keeps_module(trial),
+            keep_module=full_finetuning.keeps_module(trial, self._recording.trials.values()),
             checkpoint=self._recording.checkpoint(trial),
             latency=trial.latency,
         )
-
-    def _keeps_module(self, trial: Trial) -> bool:
-        """Full fine-tuning leaves modules as large as the backbone: one is kept, of the first repeat."""
-        if trial.method != full_finetuning.METHOD:
-            return True
-        beside = [
-            t
-            for t in self._recording.trials.values()
-            if t.repeat_of == trial.repeat_of and t.state not in (State.FAIL, State.PRUNED)
-        ]
-        return trial.repeat_of is not None and trial.number == min(one.number for one in beside)
 
     def _allowance(
         self, number: int, trials: Sequence[Trial], slots: int, running: Sequence[Bracket]

@@ -53,14 +53,15 @@ def check_data(task: Task, train: Path, reader: Reader) -> Checked:
 
 
 def other_columns(path: Path, task: Task) -> dict[str, list[Any]]:
-    """The columns of the training file that are not read as texts; empty where only the label is left.
+    """The columns of the training file that are no texts, nor pictures; empty where only the label is left.
 
     Columns of what is no file are not looked at.
     """
     if not path.is_file():
         return {}
     source = open_source(path)
-    names = [name for name in columns_of(source) if name not in (task.text, task.text_pair)]
+    unread = (task.text, task.text_pair, *task.media)
+    names = [name for name in columns_of(source) if name not in unread]
     return read_columns(source, names) if len(names) > 1 else {}
 
 

@@ -14,14 +14,14 @@ from selector.comparison import Asked
 from selector.contenders import Compared, Contender, Finalist, within
 from selector.edges import at_edge
 from selector.finite import fewer_than
-from selector.full_finetuning import INTERRUPTED, LEARNING_RATES, METHOD, proposed
+from selector.full_finetuning import LEARNING_RATES, METHOD, proposed
 from selector.jobs import EARLY_STOPPING, Logits
 from selector.leaderboard import middle_latency
 from selector.limits import NO_LIMITS, Limits
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
 from selector.space import Space
-from selector.study import RequestError
+from selector.study import INTERRUPTED, RequestError
 from storage.files import Files
 from storage.records import Baseline, State, Study, Trial
 from trainers.building import method_named

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selector.placement import PlacementError
+from selector.placement import ClusterError
 from selector.search import SearchError
 from selector.study import RequestError
 from storage.errors import StorageError
@@ -10,4 +10,4 @@ from trainers.checkpoint import BackboneError
 from trainers.export import ExportError
 from trainers.task import TaskError
 
-USER_ERRORS = (TaskError, BackboneError, RequestError, StorageError, ExportError, SearchError, PlacementError)
+USER_ERRORS = (TaskError, BackboneError, RequestError, StorageError, ExportError, SearchError, ClusterError)

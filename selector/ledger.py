@@ -15,6 +15,8 @@ from storage.records import Trial
 
 RESERVE = 1.25
 """The search leaves the time of so many whole trainings: one repeat of one finalist, and room for error."""
+FINALS_SHARE = 0.2
+"""At least so much of a budget, too: the longer it is, the further off a prediction may be."""
 LEAST_BRACKET = 4
 """A bracket is made as small as this for its first rung to end in time; smaller only if it must."""
 
@@ -103,7 +105,8 @@ class Ledger:
         `spent` is what a bracket that is taken up again has used before: its bounds are for the rest.
         """
         soft, hard = self._bounds(slots, running)
-        self._granted[number] = soft[1] + spent, hard[1] + spent
+        if self.spec.device_seconds is not None:
+            self._granted[number] = soft[1] + spent, hard[1] + spent
         now = self.clock.now()
         return Allowance(
             deadline=now + soft[0], ends=now + hard[0], device_deadline=soft[1], device_ends=hard[1]
@@ -127,16 +130,21 @@ class Ledger:
         self, slots: int, running: Sequence[Bracket]
     ) -> tuple[tuple[float, float], tuple[float, float]]:
         """`(seconds, device-seconds)` of one bracket: until no rung starts, and until all must have ended."""
-        reserve = RESERVE * self._longest_training()
-        budget, device = self.spec.budget_seconds, self.spec.device_seconds
-        clock, free = self.clock.remaining, max(1, slots - len(running))
-        soft = hard = math.inf
-        if device is not None:
-            soft, hard = (
-                (bound - self.device_seconds - sum(self._set_aside(one)[i] for one in running)) / free
-                for i, bound in enumerate((SEARCH_SHARE * device, device - reserve))
-            )
-        return (clock - (1 - SEARCH_SHARE) * (budget or 0.0), soft), (clock - reserve, hard)
+        clock, device = map(self._search_ends, (self.spec.budget_seconds, self.spec.device_seconds))
+        free = max(1, slots - len(running))
+
+        def until(end: int) -> tuple[float, float]:
+            aside = sum(self._set_aside(bracket)[end] for bracket in running)
+            return clock[end] - self.clock.seconds, (device[end] - self.device_seconds - aside) / free
+
+        return until(0), until(1)
+
+    def _search_ends(self, budget: float | None) -> tuple[float, float]:
+        """How much of a budget the search may use before it starts no rung, and before its last rung ends."""
+        if budget is None:
+            return math.inf, math.inf
+        finals = max(RESERVE * self._longest_training(), FINALS_SHARE * budget)
+        return SEARCH_SHARE * budget, budget - finals
 
     def _longest_training(self) -> float:
         """Predicted seconds of a repeat of the slowest trial so far: it may be the recommended one.

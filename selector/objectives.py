@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from selector.full_finetuning import proposed
 from selector.pareto import hypervolume, ranks
 from storage.records import State, Study, Trial
 
@@ -103,8 +102,7 @@ def front_of(study: Study, objectives: Sequence[str]) -> Front:
     it and a metric of 1 at no cost.
     """
     metric = study.task["metric"]
-    searched = [trial for trial in study.trials if proposed(trial, study.spec.get("methods"))]
-    whole = [trial for trial in searched if trial.state is State.COMPLETE]
+    whole = [trial for trial in study.trials if trial.repeat_of is None and trial.state is State.COMPLETE]
     known = {trial.number: values_of(trial, objectives, metric) for trial in whole}
     found = {number: values for number, values in known.items() if all(map(math.isfinite, values))}
     baseline = next((baseline.validation[metric] for baseline in study.baselines), 0.0)

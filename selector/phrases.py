@@ -12,6 +12,8 @@ BASELINE_NAMES = {
     "tfidf_ridge": "TF-IDF with ridge regression",
     "word_tags": "the most frequent tag of each word",
     "linear_probe": "the linear probe",
+    "frequent_labels": "the labels that most rows have",
+    "frequent_tag": "the most frequent tag",
     "full": "full fine-tuning",
 }
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 NODES_LISTED = 8
 
 
-class PlacementError(RuntimeError):
-    """There is no room, or no cluster; the message is shown as it is."""
+class ClusterError(RuntimeError):
+    """There is no cluster, no room on it, or it failed; the message is shown as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def place(wanted: Wanted, nodes: Sequence[Node]) -> Placement:
     """How many workers run, and with what each; never more than can start at once.
 
     Raises:
-        PlacementError: if what is asked for is not there or not free, listing what is.
+        ClusterError: if what is asked for is not there or not free, listing what is.
     """
     cpus = wanted.cpus or 1
     gpus = wanted.gpus
@@ -73,7 +73,7 @@ def place(wanted: Wanted, nodes: Sequence[Node]) -> Placement:
         each = _amount(cpus, gpus) + (" each" if asked > 1 else "")
         # A worker lies on one node, so the sums of a cluster would say too much.
         fits = f"there is room for {room}" + (f", {free} of them free" if free < room else "")
-        raise PlacementError(f"no room for {workers} with {each}: {fits}; nodes: {listed(nodes)}")
+        raise ClusterError(f"no room for {workers} with {each}: {fits}; nodes: {listed(nodes)}")
     return Placement(workers=wanted.workers or free, cpus=cpus, gpus=gpus)
 
 

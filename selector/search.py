@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from selector import full_finetuning
-from selector.brackets import UNFINISHED, Brackets
+from selector.brackets import UNFINISHED, Brackets, New
 from selector.budget import Clock
 from selector.estimate import estimate
 from selector.finalists import Finals, choose_finalists, plan_finals
 from selector.fitting import Fit, unlimited
-from selector.full_finetuning import INTERRUPTED, proposed
+from selector.full_finetuning import proposed
 from selector.halving import Plan, plan
 from selector.jobs import BaselineResult, Baselines, Bracket, Calibration, Job, Result, Wait
 from selector.ledger import Ledger
@@ -18,7 +18,7 @@ from selector.limits import NO_LIMITS, Limits
 from selector.proposals import Proposals
 from selector.recording import Recording
 from selector.space import Space
-from selector.study import StudySpec
+from selector.study import INTERRUPTED, StudySpec
 from storage.database import Database
 from storage.files import Files
 from storage.records import State, Trial
@@ -68,7 +68,6 @@ class Search:
         self._id = study_id
         self._task = task
         self._space = space
-        self._cost = cost
         self._clock = clock
         self._stopping = stopping
         study = database.study(study_id)
@@ -79,7 +78,7 @@ class Search:
         self._recording.finish(homeless, State.FAIL, INTERRUPTED)
         spent = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
         self._ledger = Ledger(clock, self._spec, self._trials, spent)
-        self._brackets = Brackets(self._spec, self._recording, self._ledger, limits, task.metric)
+        self._brackets = Brackets(self._spec, self._recording, self._ledger, limits, task.metric, cost)
         self._asked = Proposals(database, study_id, self._spec, space, fit, task.metric)
         paced = self._ledger.pace() is not None or not self._ledger.limited
         self._baselines_started = len(self._recording.baselines) == BASELINES and paced
@@ -104,7 +103,8 @@ class Search:
         if full_finetuning.METHOD not in repeated:
             scored = any(trial.reports for trial in full_finetuning.attempts(self._trials.values()))
             unpaid = "the budget did not hold a training of it beside the finalists"
-            self.left_out = self.left_out or self._full_failure(found=scored) or unpaid
+            failure = unpaid if scored else full_finetuning.failure(self._trials.values())
+            self.left_out = self.left_out or failure
 
     # ------------------------------------------------------------------------- giving out
 
@@ -114,9 +114,9 @@ class Search:
         job = None if self.stopping else self._next_job(slots)
         if isinstance(job, Bracket):
             self._recording.start(job.number, [entry.number for entry in job.entries])
-        if job is not None and not isinstance(job, Wait):
-            self._running.append(job)
-        self._tell_progress()
+        if not isinstance(job, Wait):  # a runner asks again and again, and nothing has changed
+            self._running += [] if job is None else [job]
+            self._tell_progress()
         return job
 
     def _next_job(self, slots: int) -> Job | Wait | None:
@@ -192,44 +192,16 @@ class Search:
         count = self._next_bracket_size(slots)
         if count == 0:
             return None
-        asked = self._asked.next(count, self._searched(), self._proposed())
+        try:
+            asked = self._asked.next(count, self._searched(), self._proposed())
+        except ValueError as error:  # every method keeps failing
+            raise SearchError(str(error)) from None
         self._used_up = len(asked) < count
         if not asked:
             return None
-        number = self._brackets.next_number
-        self._add([(config, self._spec.seed, number, None, origin) for config, origin in asked])
+        seed, number = self._spec.seed, self._brackets.next_number
+        self._brackets.add([New(config, seed, number, origin=origin) for config, origin in asked])
         return number
-
-    def _add(self, trials: Sequence[tuple[MethodConfig, int, int, int | None, str | None]]) -> None:
-        """Write down trials: configuration, seed, bracket, whom they repeat, and who proposed them.
-
-        All in one transaction: what a killed run leaves is a whole bracket, or none.
-        """
-        first = len(self._trials)
-        self._recording.add([self._trial(first + i, *one) for i, one in enumerate(trials)])
-
-    def _trial(
-        self,
-        number: int,
-        config: MethodConfig,
-        seed: int,
-        bracket: int,
-        repeat_of: int | None,
-        origin: str | None,
-    ) -> Trial:
-        cost = self._cost(config)
-        return Trial(
-            number=number,
-            method=config.name,
-            config=config.values(),
-            seed=seed,
-            state=State.WAITING,
-            bracket=bracket,
-            repeat_of=repeat_of,
-            origin=origin,
-            trainable_parameters=None if cost is None else cost.trainable_parameters,
-            stored_bytes=None if cost is None else cost.stored_bytes,
-        )
 
     # -------------------------------------------------------------------- full fine-tuning
 
@@ -248,13 +220,8 @@ class Search:
         if not (over or self._ledger.halfway) or not any(trial.reports for trial in self._searched()):
             return False
         rungs = plan(self._spec.epochs, len(full_finetuning.LEARNING_RATES), self._spec.early_exit).rungs
-        seconds = rungs[0] * len(full_finetuning.LEARNING_RATES) * (self._ledger.pace_of_full() or 0.0)
-        room = self._ledger.room(slots, self._brackets_running())
-        if seconds > room:
-            self.left_out = (
-                f"its learning rates would be compared after about {seconds:.0f} s, "
-                f"and the search had {room:.0f} s left"
-            )
+        pace, room = self._ledger.pace_of_full(), self._ledger.room(slots, self._brackets_running())
+        self.left_out = full_finetuning.too_long(rungs[0], pace or 0.0, room)
         return not self.left_out
 
     def _add_full(self) -> int:
@@ -262,14 +229,8 @@ class Search:
         kind, number = method_named(full_finetuning.METHOD), self._brackets.next_number
         rates = full_finetuning.untried(self._trials.values())
         configs = [kind.from_values({"learning_rate": rate}) for rate in rates]
-        self._add([(config, self._spec.seed, number, None, None) for config in configs])
+        self._brackets.add([New(config, self._spec.seed, number) for config in configs])
         return number
-
-    def _full_failure(self, *, found: bool) -> str:
-        """Why no learning rate of full fine-tuning came to a score; empty where one did."""
-        tried = full_finetuning.attempts(self._trials.values())
-        messages = [trial.message for trial in tried if trial.message]
-        return "" if found else (messages or ["the search had no time for it"])[0]
 
     # -------------------------------------------------------------------------- the finals
 
@@ -290,9 +251,9 @@ class Search:
             (part, seed) for chosen, seed in groups for part in ([chosen] if slots == 1 else _singly(chosen))
         ]
         brackets = range(self._brackets.next_number, self._brackets.next_number + len(parts))
-        self._add(
+        self._brackets.add(
             [
-                (method_named(trial.method).from_values(trial.config), seed, bracket, trial.number, None)
+                New(method_named(trial.method).from_values(trial.config), seed, bracket, trial.number)
                 for bracket, (part, seed) in zip(brackets, parts, strict=True)
                 for trial in part
             ]
@@ -316,7 +277,8 @@ class Search:
             slots=slots,
             remaining=self._ledger.remaining(slots),
         )
-        self.left_out = self.left_out or finals.left_out or self._full_failure(found=bool(full))
+        failure = "" if full else full_finetuning.failure(self._trials.values())
+        self.left_out = self.left_out or finals.left_out or failure
         return finals
 
     def _next_final(self) -> Bracket | None:
@@ -326,7 +288,9 @@ class Search:
             bracket = self._issued(self._finals.pop(0))
             if self._ledger.pays_for(bracket, self._brackets_running()):
                 return bracket
-            message = f"the budget does not pay for it: about {self._ledger.final_seconds(bracket):.0f} s"
+            message = (
+                f"the budget does not pay for it: it takes about {self._ledger.final_seconds(bracket):.0f} s"
+            )
             self._recording.finish([entry.number for entry in bracket.entries], State.PRUNED, message)
         return None
 

@@ -17,11 +17,12 @@ from selector.decision import decide, left_module, module_to_export, test_scores
 from selector.environment import leave_loopback
 from selector.finite import fewer_than
 from selector.fitting import fitting_of
+from selector.full_finetuning import proposed
 from selector.jobs import Bench, Runner
 from selector.meta_features import of_task
 from selector.narrowed import searched_space
 from selector.objectives import front_of
-from selector.placement import PlacementError
+from selector.placement import ClusterError
 from selector.report import result
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
@@ -158,7 +159,7 @@ class Service:
             try:
                 return self._run(study_id, task)
             except (Exception, KeyboardInterrupt) as error:
-                if isinstance(error, Exception) and not isinstance(error, PlacementError):
+                if isinstance(error, Exception) and not isinstance(error, ClusterError):
                     # No error here: whoever called shows it, with the note.
                     LOG.warning("the study broke off", exc_info=True)
                     error.add_note(f"in full in {path}")
@@ -205,7 +206,8 @@ class Service:
         study = self.database.study(study_id)
         choice = decide(study, self.files, task, fitted.space, search.left_out, fitted.limits).to_json()
         if len(spec.objectives) > 1:
-            choice["front"] = front_of(study, spec.objectives).to_json()
+            searched = tuple(trial for trial in study.trials if proposed(trial, spec.methods))
+            choice["front"] = front_of(replace(study, trials=searched), spec.objectives).to_json()
         self.database.open_test(study_id, choice, *test_scores(study, self.files, task))
         return search.note
 
@@ -214,7 +216,7 @@ class Service:
 
     def _export_recommended(self, study_id: int, task: Task) -> None:
         study = self.database.study(study_id)
-        if not left_module(study):
+        if not left_module(study) or _is_exported(study):
             return
         # Databases may share a folder of files, so the number alone would not do.
         name = f"study-{study_id}-{study.created:%Y%m%d-%H%M%S}"
@@ -315,6 +317,13 @@ def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
     return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype, truncation=spec.truncation)
 
 
+def _is_exported(study: Study) -> bool:
+    """Whether the recommended module went out before the run was taken up again."""
+    assert study.recommendation is not None
+    chosen = (study.recommendation["trial"], study.recommendation["method"])
+    return any(chosen == (one.trial, one.baseline or chosen[1]) for one in study.exports)
+
+
 def _exported(dtype: str) -> str:
     """How the backbone is held under an export: quantised as it was trained on, else in fp32."""
     return dtype if dtype in BITS else "fp32"
@@ -324,7 +333,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; what had finished is kept"
     shown = (
-        str(error) if isinstance(error, (SearchError, PlacementError)) else f"{type(error).__name__}: {error}"
+        str(error) if isinstance(error, (SearchError, ClusterError)) else f"{type(error).__name__}: {error}"
     )
     return shown.splitlines()[0]
 

@@ -125,7 +125,8 @@ class StackGroup:
 
     def _begun(self) -> AnyTraining:
         if any(entry.method == FULL for entry in self._entries):
-            check_memory(self._backbone)
+            folds = self._data.task.folds
+            check_memory(self._backbone, 1 if folds is None else self._data.task.fold_count + 1)
         checkpoints = [entry.checkpoint for entry in self._entries if entry.checkpoint is not None]
         return begin(
             self._backbone,

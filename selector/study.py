@@ -177,6 +177,8 @@ class StudySpec:
 
 
 DEFAULT_DATABASE = "sqlite:///peltier.db"
+INTERRUPTED = "the run ended while this trial was training"
+"""Message of a trial that is trained again when its study is taken up."""
 LARGEST_SEED = 2**31 - 1
 SAMPLERS = ("tpe", "random", "gp", "nsga2")
 RUNNERS = ("ray", "local")

@@ -111,12 +111,12 @@ def sparse(path: Path) -> None:
 
 
 ENCODINGS = [
-    text("utf-16-without-mark.csv", SOUND.decode().encode("utf-16-le"), "line 1 holds the byte 0x00"),
+    text("half-utf-16.csv", SOUND.decode().encode("utf-16-le") + b"\n", "line 1 holds the byte 0x00"),
     text("odd-utf-16.csv", b"\xff\xfe" + SOUND.decode().encode("utf-16-le")[:-1], ""),
     text("overlong.csv", SOUND + b"\xc0\xaf,x\n", "line 42 holds the byte 0xc0"),
     text("half-pairs-as-bytes.csv", SOUND + b"\xed\xa0\xbd\xed\xb8\x80,x\n", "line 42 holds the byte 0xed"),
     text("beyond-unicode.csv", SOUND + b"\xf5\x80\x80\x80,x\n", "line 42 holds the byte 0xf5"),
-    text("shift-jis.csv", "text,label\nこんにちは,挨拶\n".encode("shift-jis"), "line 2 holds the byte 0x82"),
+    text("shift-jis.csv", "text,label\n挨拶,語\n".encode("shift-jis"), "line 2 holds the byte 0x88"),
     text("cut-at-the-end.csv", SOUND + "é".encode()[:1], "line 42 holds the byte 0xc3"),
     text(
         "late-byte.jsonl",

@@ -23,6 +23,9 @@ class MemoryDatabase:
         self._trials: dict[int, Trial] = {}
         self._baselines: dict[str, Baseline] = {}
 
+    def studies(self) -> list[Study]:
+        return [self.study(1)]
+
     def study(self, study_id: int) -> Study:
         return replace(
             self._study,
@@ -48,8 +51,6 @@ class MemoryDatabase:
         latencies: Mapping[int, Mapping[str, Any]] | None = None,
         found: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
-        for number, latency in (latencies or {}).items():
-            self._change(number, latency=latency)
         for number, columns in (found or {}).items():
             self._change(number, **columns)
         for number, report in reports.items():
@@ -58,6 +59,8 @@ class MemoryDatabase:
             self._change(number, reports=(*known, report))
         for number, message in (messages or {}).items():
             self._change(number, message=message)
+        for number, latency in (latencies or {}).items():
+            self._change(number, latency=latency)
         for number, state in states.items():
             self._change(number, state=state)
 

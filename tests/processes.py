@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 
-def descendants() -> set[int]:
-    """Pids of all processes below this one."""
+def descendants(root: int | None = None) -> set[int]:
+    """Pids of all processes below this one, or below another."""
+    root = os.getpid() if root is None else root
     parents = {pid: parent_of(pid) for pid in running()}
-    found = {os.getpid()}
+    found = {root}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return found - {os.getpid()}
+    return found - {root}
 
 
 def running() -> set[int]:

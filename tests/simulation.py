@@ -41,7 +41,9 @@ def simulate(
 
     Scores are exact unless `sampled`; then they are those on `rows` validation rows.
     """
-    spec = StudySpec(train=DataFile(name="table.csv"), backbone="none", **asked)
+    # A landscape has no full fine-tuning to look up.
+    given = {"memory": False, "full_finetuning": False, **asked}
+    spec = StudySpec(train=DataFile(name="table.csv"), backbone="none", **given)
     task = make_task(rows)
     database = MemoryDatabase(spec.to_json(), task.summary())
     clock = SimulatedClock(spec.budget_seconds)
@@ -55,6 +57,9 @@ class SimulatedClock:
 
     budget_seconds: float | None = None
     seconds: float = 0.0
+
+    def now(self) -> float:
+        return self.seconds
 
     @property
     def search_deadline(self) -> float | None:

@@ -89,7 +89,7 @@ class TableWorker:
         entries, before = list(job.entries), job.rungs[job.begun - 1] if job.begun else 0
         for rung, epochs in list(enumerate(job.rungs))[job.begun :]:
             seconds = sum(self.landscape.epoch_seconds(config_of(e)) * (epochs - before) for e in entries)
-            late = job.deadline is not None and self.now() + seconds > job.deadline
+            late = self.now() + seconds > job.allowance.deadline
             outcomes = self._rung(job, rung, entries, late)
             yield seconds, Rung(bracket=job.number, rung=rung, outcomes=tuple(outcomes.values()))
             entries = [e for e in entries if outcomes[e.number].state is State.RUNNING]

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import numpy as np
 
+from selector.narrowed import narrowed
 from selector.space import Space, key_of, space_of
 from trainers.cost import Cost
 from trainers.domains import Choice
@@ -75,8 +76,9 @@ class Landscape:
 
     @property
     def space(self) -> Space:
-        """All of the space of its methods; narrow it with `selector.narrowed.narrowed`."""
-        return space_of([method_named(name) for name in self.peaks])
+        """All of the space of its methods, but for fields that no score depends on."""
+        settled = {"warmup": 0.06, "class_weights": "none"}
+        return narrowed(space_of([method_named(name) for name in self.peaks]), {"all": settled})
 
     def ceiling(self, config: MethodConfig) -> float:
         """The expected score of endless training."""

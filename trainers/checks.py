@@ -11,10 +11,11 @@ from trainers.double_checks import contradictory, nearly_repeated, repeated_acro
 from trainers.findings import SEVERITIES, SPLITS, Check, Finding, Integers, Lengths, Rows, splits_of
 from trainers.label_checks import balance, few_rows, rare_classes, spelling
 from trainers.leakage import telling_columns, telling_words
+from trainers.media_checks import no_texts, other_media
 from trainers.raw_tokens import count_tokens
 from trainers.special_tokens import frame_of
 from trainers.task import Split, Task
-from trainers.text_checks import blank_texts, constant_columns, cut_texts
+from trainers.text_checks import blank_texts, constant_columns, cut_texts, other_encodings
 
 __all__ = ["CHECKS", "SEVERITIES", "SPLITS", "Finding", "Lengths", "examine", "token_lengths"]
 
@@ -23,6 +24,7 @@ MOST_MEASURED = 20_000
 CHECKS: tuple[Check, ...] = (
     few_rows,
     rare_classes,
+    no_texts,
     blank_texts,
     constant_columns,
     repeated_across,
@@ -34,6 +36,8 @@ CHECKS: tuple[Check, ...] = (
     telling_columns,
     balance,
     cut_texts,
+    other_media,
+    other_encodings,
 )
 
 

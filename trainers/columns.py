@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from trainers.column_names import (
@@ -18,7 +18,7 @@ from trainers.column_names import (
 )
 from trainers.flags import as_option, flagged, is_id, named_columns
 from trainers.kinds import KINDS, PAIR, reads_pairs, single
-from trainers.source import TaskError, listed, quoted
+from trainers.source import MOST_LISTED, TaskError, listed, quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,12 @@ def choose_columns(
     kind: str | None,
     lists: Collection[str] = (),
     flags: Collection[str] = (),
+    media: Mapping[str, str] | None = None,
 ) -> Columns:
     """The columns of the file with these column names; a name that is given always wins over a convention.
 
-    `lists` are the columns that hold lists, `flags` those of 0 and 1. Whether a column of plain labels holds
-    numbers is not looked at.
+    `lists` are the columns that hold lists, `flags` those of 0 and 1, `media` those of pictures and the like,
+    which are taken only when they are named. Whether a column of plain labels holds numbers is not looked at.
 
     Raises:
         TaskError: if they cannot be decided, or the given ones contradict each other.
@@ -63,6 +64,9 @@ def choose_columns(
         return given_flags(file, names, several, text=text, text_pair=text_pair, kind=kind)
     label = several[0] if several else label
     check_given(file, names, text=text, text_pair=text_pair, label=label, kind=kind)
+    given = (text, text_pair, label)
+    others = {name: kind for name, kind in (media or {}).items() if name not in given}
+    names = [name for name in names if name not in others]
     words = None if text_pair else word_columns(names, text=text, label=label, kind=kind, lists=lists)
     if words is not None:
         return words
@@ -82,13 +86,24 @@ def choose_columns(
         label = label or only_other(names, text)
     missing = missing_options(text, text_pair, label, kind)
     if missing or text is None or label is None:
-        have = listed(map(quoted, names), 20)
-        raise TaskError(f"cannot tell the columns of {file} apart ({have}); name them with {missing}")
+        raise TaskError(undecided(file, names, missing, others))
     label_lists = label in lists
     if kind is None:
         kind = "multi-label" if label_lists else "classification"
         kind = kind if text_pair is None else PAIR + "classification"
     return Columns(kind=kind, text=text, text_pair=text_pair, label=label, label_lists=label_lists)
+
+
+def undecided(file: str, names: Sequence[str], missing: str, media: Mapping[str, str]) -> str:
+    """That the columns with these names do not tell what they are."""
+    have = listed(map(quoted, names), 20)
+    if not media:
+        return f"cannot tell the columns of {file} apart ({have}); name them with {missing}"
+    held = listed((f"{kind} in column {quoted(name)}" for name, kind in media.items()), MOST_LISTED)
+    return (
+        f"{file} holds {held}, which cannot be trained on, and its other columns ({have or 'none'}) do not "
+        f"tell which is the text; text is needed: name its column, with {missing}"
+    )
 
 
 def flag_columns(file: str, names: Sequence[str], flags: Sequence[str], text: str | None) -> Columns:

@@ -13,6 +13,14 @@ from trainers.splits import Split
 from trainers.task import Task
 
 NUMBER_BYTES = 4
+CONSTANTS = {
+    "classification": "majority",
+    "multi-label": "frequent_labels",
+    "regression": "mean",
+    "token-classification": "frequent_tag",
+}
+"""Kind -> the name of the baseline that gives one answer for all; in older studies "majority" for tags and
+several labels, too."""
 
 
 def majority(task: Task) -> BaselineScores:
@@ -38,7 +46,7 @@ def constant(task: Task) -> BaselineScores:
         logits = np.log(counts / counts.sum())
     row = logits.astype(np.float32)
     return BaselineScores(
-        name="mean" if kind == "regression" else "majority",
+        name=CONSTANTS[kind],
         validation_logits=np.tile(row, (len(task.validation.labels), 1)),
         test_logits=np.tile(row, (len(task.test.labels), 1)),
         config={},

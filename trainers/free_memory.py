@@ -12,17 +12,20 @@ from trainers.backbone import Backbone
 BYTES_PER_WEIGHT = 47
 """What MiniLM took at most on a CPU with weights in fp32; in bf16 38. The change and two moments are 12 of
 them; the rest comes and goes in each step: gradients, their concatenation, the changed weights."""
+BYTES_AT_REST = 12
+"""What a training holds while another one is at work."""
 MEMORY = Path("/proc/meminfo")
 
 
-def check_memory(backbone: Backbone) -> None:
-    """Refuse what would not fit.
+def check_memory(backbone: Backbone, trainings: int = 1) -> None:
+    """Refuse what would not fit: so many trainings at once, as in folds, of which one is at work.
 
     Raises:
         MemoryError: with what is needed and what is free.
     """
     weights = sum(parameter.numel() for parameter in backbone.model.parameters())
-    needed, free = BYTES_PER_WEIGHT * weights, free_bytes(backbone.device)
+    needed = (BYTES_PER_WEIGHT + BYTES_AT_REST * (trainings - 1)) * weights
+    free = free_bytes(backbone.device)
     if needed > free:
         raise MemoryError(
             f"training all {weights:,} weights takes about {needed / 1e9:.1f} GB of memory, "

@@ -51,12 +51,12 @@ class AdamW:
         self, parameters: Tensor, gradient: Tensor, factor: float | Float[Tensor, "candidates 1"]
     ) -> None:
         """Clip, then move every candidate by its own learning rate times its `factor`."""
-        gradient = clip_per_candidate(gradient, MAX_NORM)
         self.steps += 1
         rate = self.learning_rate * factor
         if rate.numel() == 1 and parameters.numel() > LARGE:
             self._step_alone(parameters, gradient, rate)
             return
+        gradient = clip_per_candidate(gradient, MAX_NORM)
         self.mean.lerp_(gradient, 1 - BETAS[0])
         self.square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
         parameters.mul_(1 - rate * self.weight_decay)
@@ -64,7 +64,11 @@ class AdamW:
         parameters.sub_(self.mean / denominator * (rate / (1 - BETAS[0] ** self.steps)))
 
     def _step_alone(self, parameters: Tensor, gradient: Tensor, rate: Tensor) -> None:
-        """One candidate with one learning rate: torch's own fused step, which passes over memory once."""
+        """One candidate with one learning rate: torch's own fused step, which passes over memory once.
+
+        The gradient is clipped in place: a new tensor of that size costs more than the step.
+        """
+        gradient.mul_(clip_factors(gradient, MAX_NORM))
         adamw(
             [parameters],
             [gradient],
@@ -90,9 +94,16 @@ def clip_per_candidate(
 
     Equals `torch.nn.utils.clip_grad_norm_` for one candidate.
     """
+    return gradient * clip_factors(gradient, max_norm)
+
+
+def clip_factors(
+    gradient: Float[Tensor, "candidates parameters"], max_norm: float
+) -> Float[Tensor, "candidates 1"]:
+    """By what each candidate's gradient is multiplied; 1 where its norm is small enough."""
     norms = gradient.norm(dim=1, keepdim=True)
     factors: Tensor = (max_norm / (norms + 1e-6)).clamp(max=1.0)
-    return gradient * factors
+    return factors
 
 
 def schedule(steps: int, warmups: Sequence[float]) -> Float[Tensor, "steps candidates 1"]:

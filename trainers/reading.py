@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow
 
 from trainers.delimited import header, read_delimited
 from trainers.flags import holds_flags
+from trainers.media import LOOKED_AT, medium_in
 from trainers.parquet import parquet, read_parquet
 from trainers.source import (
     MOST_LISTED,
@@ -33,14 +35,14 @@ SAMPLED_ROWS = 1000
 
 
 def read_texts(
-    given: Path | Stream, text: str, text_pair: str | None = None, *, words: bool = False
+    given: Path | Stream | Source, text: str, text_pair: str | None = None, *, words: bool = False
 ) -> tuple[Texts, Texts | None]:
     """The texts (and second texts, or the words) of a file or stream for prediction; no label is needed.
 
     Raises:
         TaskError: if the input or a column cannot be read.
     """
-    source = open_source(given)
+    source = given if isinstance(given, Source) else open_source(given)
     wanted = [text] if text_pair is None else [text, text_pair]
     table = read_columns_as(source, {name: WORDS if words else TEXT for name in wanted})
     texts = [texts_of(source, name, table[name]) for name in wanted]
@@ -112,15 +114,30 @@ def read_columns(source: Source, wanted: Sequence[str]) -> dict[str, list[Any]]:
     return columns
 
 
-def forms_of(source: Source, names: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """The columns that hold lists in the first rows, and those that hold 0 and 1 only.
+@dataclass(frozen=True)
+class Forms:
+    """What the columns hold in the first rows."""
+
+    lists: frozenset[str]
+    flags: frozenset[str]
+    """0 and 1 only."""
+    media: dict[str, str]
+    """Column -> what it holds that is no text."""
+
+
+def forms_of(source: Source, names: Sequence[str]) -> Forms:
+    """What the columns hold in the first rows.
 
     Raises:
         TaskError: as `blocks` does.
     """
     first = {name: values[:SAMPLED_ROWS] for name, values in next(blocks(source, names)).items()}
-    lists = frozenset(name for name, values in first.items() if holds_lists(values))
-    return lists, frozenset(name for name, values in first.items() if holds_flags(values))
+    media = {name: medium_in(python_values(values[:LOOKED_AT])) for name, values in first.items()}
+    return Forms(
+        lists=frozenset(name for name, values in first.items() if holds_lists(values)),
+        flags=frozenset(name for name, values in first.items() if holds_flags(values)),
+        media={name: kind for name, kind in media.items() if kind},
+    )
 
 
 def read_columns_as(source: Source, types: dict[str, pyarrow.DataType]) -> pyarrow.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import weakref
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader, BytesIO
 from pathlib import Path
@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow
 
 from trainers.arrow_files import arrow_table
+from trainers.decoding import NotUtf8, check_utf8, guess
+from trainers.encodings import Reading
 from trainers.unpacking import BROKEN, COMPRESSIONS, MOST_GROWTH, Swollen, encoding_of, recoded, unpacked
 
 Stream = BufferedReader | BytesIO
@@ -29,7 +31,6 @@ FORMATS = {
 }
 BINARY = ("parquet", "arrow")
 TEXT_FORMATS = ("csv", "tsv")
-CHUNK_BYTES = 1 << 20
 LONGEST_QUOTE = 60
 MOST_LISTED = 5
 
@@ -52,6 +53,10 @@ class Source:
     """The rows of what is no file of text: Arrow, a saved dataset, an object in Python."""
     title: str = ""
     """File name without folders, for words in a study."""
+    encoding: str = ""
+    """What the text was in, as messages say it; empty for UTF-8."""
+    guessed: bool = False
+    """Whether that was told by the text itself, without a byte order mark."""
 
     @property
     def stem(self) -> str:
@@ -80,10 +85,11 @@ def open_source(given: Path | Stream) -> Source:
     """The checked source of a path or a binary stream.
 
     A path's format goes by its extension; a stream is JSON where its first character is `{` or `[`, else CSV.
-    A compressed file is unpacked, and UTF-16 recoded, into a temporary file that goes with the source.
+    A compressed file is unpacked, and text that is not UTF-8 recoded, into a temporary file that goes with
+    the source.
 
     Raises:
-        TaskError: if it is not a readable file, of no known format, empty, or text that is not UTF-8.
+        TaskError: if it is not a readable file, of no known format, empty, or text in an unknown encoding.
     """
     source = source_of_path(given) if isinstance(given, Path) else source_of_stream(given)
     try:
@@ -91,7 +97,7 @@ def open_source(given: Path | Stream) -> Source:
         if source.format == "arrow":
             return with_table(source)
         if source.format not in BINARY:
-            check_text(source)
+            return checked_text(source)
     except OSError as error:
         reason = error.strerror or "unreadable"
         raise TaskError(f"cannot read {source.name}: {reason}. Check its permissions.") from error
@@ -167,9 +173,7 @@ def utf8_source(source: Source) -> Source:
     if encoding is None:
         return source
     try:
-        if source.path is None:
-            return replace(source, content=source.content.decode(encoding).encode())
-        return temporary(source, recoded(source.path, encoding))
+        return recoded_source(replace(source, encoding=encoding.upper()), encoding)
     except UnicodeError as error:
         raise TaskError(
             f"{source.name} begins like {encoding.upper()} text, but is not ({quoted(error)}); "
@@ -191,33 +195,51 @@ def source_of_stream(stream: Stream) -> Source:
     return Source("standard input", format, None, content, title="standard input")
 
 
-def check_text(source: Source) -> None:
-    """Refuse an empty file, and one with a byte that is NUL or not UTF-8; holds one chunk at a time."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    lines, blank = 1, True
-    with source.open() as stream:
-        while True:
-            chunk = stream.read(CHUNK_BYTES)
-            try:
-                text = decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                line = lines + error.object[: error.start].count(b"\n")
-                raise TaskError(not_utf8(source.name, line, error.object[error.start])) from error
-            if "\0" in text:
-                line = lines + text[: text.index("\0")].count("\n")
-                raise TaskError(not_utf8(source.name, line, 0))
-            blank = blank and not text.strip()
-            lines += text.count("\n")
-            if not chunk:
-                break
-    if blank:
+def checked_text(source: Source) -> Source:
+    """The source as text that is UTF-8, recoded into a temporary file where another encoding is certain.
+
+    Raises:
+        TaskError: if it is blank, or holds a byte that is NUL or not UTF-8 and it is not certain what it is.
+    """
+    try:
+        with source.open() as stream:
+            filled = check_utf8(stream)
+    except NotUtf8 as error:
+        if source.encoding:
+            raise TaskError(not_utf8(source.name, error, ())) from error
+        with source.open() as stream:
+            found = guess(stream)
+        if found.encoding is None:
+            raise TaskError(not_utf8(source.name, error, found.candidates)) from error
+        told = replace(source, encoding=str(found), guessed=True)
+        try:
+            return checked_text(recoded_source(told, found.encoding))
+        except UnicodeError:
+            raise TaskError(not_utf8(source.name, error, ())) from error
+    if not filled:
         raise TaskError(f"{source.name} is empty; give a file with one example in each row")
+    return source
 
 
-def not_utf8(name: str, line: int, byte: int) -> str:
+def recoded_source(source: Source, encoding: str) -> Source:
+    """The source as UTF-8.
+
+    Raises:
+        UnicodeError: if it is not in this encoding.
+    """
+    if source.path is None:
+        return replace(source, content=source.content.decode(encoding).encode())
+    return temporary(source, recoded(source.path, encoding))
+
+
+def not_utf8(name: str, error: NotUtf8, candidates: Sequence[Reading]) -> str:
+    known = {"mac-roman": "macintosh", "euc_jp": "euc-jp"}
+    names = dict.fromkeys(known.get(one.encoding, one.encoding) for one in candidates)
+    possible = f"; it may be {' or '.join(names)}, which is not certain" if names else ""
+    first = next(iter(names), "ENCODING")
     return (
-        f"{name} is not UTF-8 text: line {line} holds the byte 0x{byte:02x}; save it as UTF-8 "
-        f"(in a spreadsheet: 'CSV UTF-8'; on a command line: iconv -t utf-8)"
+        f"{name} is not UTF-8 text: line {error.line} holds the byte 0x{error.byte:02x}{possible}; save it "
+        f"as UTF-8 (in a spreadsheet: 'CSV UTF-8'; on a command line: iconv -f {first} -t utf-8)"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,10 @@ class Task:
     """
     flags: tuple[str, ...] = ()
     """The columns of the labels, where each has a column of 0 and 1."""
+    guessed: Mapping[str, str] = field(default_factory=dict)
+    """Split -> the encoding of its file, where the text had to tell it."""
+    media: Mapping[str, str] = field(default_factory=dict)
+    """Column of the training data -> what it holds that is no text, such as pictures."""
 
     @property
     def fold_count(self) -> int:
@@ -136,7 +140,7 @@ def read_task(
             together -= {name}
     first = sources["train"]
     names = columns_of(first)
-    lists, flags = forms_of(first, names)
+    forms = forms_of(first, names)
     columns = choose_columns(
         first.name,
         names,
@@ -144,8 +148,9 @@ def read_task(
         text_pair=text_pair,
         label=label,
         kind=kind,
-        lists=lists,
-        flags=flags,
+        lists=forms.lists,
+        flags=forms.flags,
+        media=forms.media,
     )
     tables = {name: read_table_of(source, columns) for name, source in sources.items()}
     unlabelled = {name for name in together if not has_labels(tables[name], columns)}
@@ -166,6 +171,9 @@ def read_task(
     drawn = make_splits(splits, origin, how)
     for name in unlabelled:
         origin[name] += f" (the {name} split that came with {first.title} has no labels)"
+    read = {name: source for name, source in sources.items() if source.encoding and name not in unlabelled}
+    for name, source in read.items():
+        origin[name] += f", read as {source.encoding}"
     return Task(
         name=first.stem,
         kind=found,
@@ -179,6 +187,8 @@ def read_task(
         data_hash=content_hash(found, labels, splits, drawn),
         folds=drawn,
         flags=columns.flags,
+        guessed={name: source.encoding for name, source in read.items() if source.guessed},
+        media=forms.media,
     )
 
 

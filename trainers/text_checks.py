@@ -11,6 +11,8 @@ from trainers.findings import MOST_EXAMPLES, SPLITS, Finding, Rows, counted, per
 from trainers.source import quoted
 
 MOST_BLANK = 0.5
+SHOWN = 40
+"""Characters of a text that a message surely shows."""
 NOTABLE_CUT = 0.05
 """Share of cut texts from which a longer reader, or shorter texts, may raise the score."""
 
@@ -35,6 +37,32 @@ def blank_texts(rows: Rows) -> Iterator[Finding]:
             examples=tuple(f"row {row + 1:,} of {SPLITS[number]}" for number, row in blank[:MOST_EXAMPLES]),
             advice="drop these rows or fill them in; name another column with --text if this is none",
         )
+
+
+def other_encodings(rows: Rows) -> Iterator[Finding]:
+    """Files that are not UTF-8: the user can see by the letters whether they were read aright."""
+    for name, encoding in rows.task.guessed.items():
+        split = rows.splits[SPLITS.index(name)]
+        beyond = [text for text in map(joined, split.texts) if not text.isascii()]
+        yield Finding(
+            check="encoding",
+            severity="advice",
+            what=f"the {name} file is not UTF-8 and was read as {encoding}, which its words and letters suit",
+            count=len(beyond),
+            share=len(beyond) / len(split),
+            examples=tuple(quoted(around(text)) for text in beyond[:MOST_EXAMPLES]),
+            advice="if letters of the examples are wrong, save the file as UTF-8; else nothing",
+        )
+
+
+def joined(text: str | Sequence[str]) -> str:
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def around(text: str) -> str:
+    """The text from shortly before its first character beyond ASCII."""
+    first = next(place for place, character in enumerate(text) if not character.isascii())
+    return text if first < SHOWN else f"…{text[first - SHOWN // 2 :]}"
 
 
 def is_blank(text: str | Sequence[str]) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,7 +18,7 @@ from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.state import available_resources_per_node
 
 from selector.environment import WORKER_SETTINGS
-from selector.placement import Node, PlacementError
+from selector.placement import ClusterError, Node
 from selector.study_log import LOG
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -30,23 +32,43 @@ def connected(address: str | None) -> Iterator[None]:
     """A Ray while the block runs. A joined cluster goes on afterwards, without anything of ours.
 
     Raises:
-        PlacementError: if there is no cluster at the address, or it cannot be joined from here.
+        ClusterError: if there is no cluster at the address, or it cannot be joined from here.
     """
     logger = logging.getLogger("ray")
     logger.handlers, logger.propagate = [], True  # it writes to the terminal by itself since its import
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        session = _start() if address is None else _join(address)
+    with redirect_stdout(_Printed()), _session(address):
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)  # Ray has set its own
-        LOG.info("what Ray logs itself is in %s/logs on each node", session)
+        session = ray.get_runtime_context()
+        folder = Path(session.get_temp_dir(), session.get_session_name(), "logs")
+        LOG.info("what Ray logs itself is in %s on each node", folder)
+        yield
+
+
+@contextmanager
+def _session(address: str | None) -> Iterator[None]:
+    try:
+        if address is None:
+            _start()
+        else:
+            _join(address)
         yield
     finally:
         ray.shutdown()
 
 
-def _start() -> str:
-    context = ray.init(
+class _Printed(io.TextIOBase):
+    """What Ray prints of dying nodes and of its trials: for the log, not between the lines of a user."""
+
+    def write(self, text: str) -> int:
+        if text.strip():
+            logging.getLogger("ray").warning("%s", text.strip())
+        return len(text)
+
+
+def _start() -> None:
+    ray.init(
         address="local",  # without it Ray would join whatever cluster runs on this machine
         num_cpus=len(os.sched_getaffinity(0)),
         include_dashboard=False,
@@ -54,26 +76,24 @@ def _start() -> str:
         configure_logging=False,
         log_to_driver=False,
     )
-    return str(context.address_info["session_dir"])
 
 
-def _join(address: str) -> str:
+def _join(address: str) -> None:
     try:
         found = canonicalize_bootstrap_address_or_die(address)
         host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:  # a ConnectionError of Ray's is an OSError, too
-        raise PlacementError(_unreachable(address, error)) from error
+        raise ClusterError(_unreachable(address, error)) from error
     try:
-        context = ray.init(
+        ray.init(
             address=found,
             configure_logging=False,
             log_to_driver=False,
             runtime_env={"env_vars": WORKER_SETTINGS},
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise PlacementError(_unreachable(address, error)) from error
-    return str(context.address_info["session_dir"])
+        raise ClusterError(_unreachable(address, error)) from error
 
 
 def _unreachable(address: str, error: Exception) -> str:

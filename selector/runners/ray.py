@@ -9,14 +9,16 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import OutOfMemoryError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selector.jobs import Bench, JobSource
-from selector.placement import Placement, Wanted, place
+from selector.placement import ClusterError, Placement, Wanted, place
 from selector.runners.connection import connected, nodes
 from selector.runners.mailbox import Mailbox
-from selector.runners.searcher import JobSearcher
+from selector.runners.searcher import JobSearcher, told
 from selector.runners.trial import perform
+from selector.study_log import LOG
 
 
 class RayRunner:
@@ -31,21 +33,29 @@ class RayRunner:
         """Work off all jobs of a source, as many side by side as there is room for.
 
         Raises:
-            PlacementError: if there is no room for what is wanted; nothing has been started then.
+            ClusterError: if there is no room for what is wanted, and nothing has been started; or if Ray
+                itself failed, and what was recorded stays.
             KeyboardInterrupt: when Ctrl-C ended the run; what was recorded stays.
         """
-        with connected(self._address):
+        while not self._all_done(source, bench):
+            LOG.warning("Ray is started, or joined, anew")
+
+    def _all_done(self, source: JobSource, bench: Bench) -> bool:
+        with connected(self._address), tempfile.TemporaryDirectory(prefix="peltier-tune-") as folder:
             placement = place(self._wanted, nodes())
             if not placement.gpus:
                 # Ray hides no GPU from a worker that asked for none.
                 bench = replace(bench, device="cpu")
-            with tempfile.TemporaryDirectory(prefix="peltier-tune-") as folder:
-                _fit(source, bench, placement, Path(folder))
+            try:
+                return _fit(source, bench, placement, Path(folder))
+            except RayError as error:
+                raise ClusterError(f"Ray failed: {told(error)}") from error
 
 
-def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) -> None:
+def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) -> bool:
+    """Work off the jobs; False when Tune has given up and left its workers lying about."""
     mailbox = _mailbox()
-    searcher = JobSearcher(source, mailbox, placement.workers, folder)
+    searcher = JobSearcher(source, mailbox, placement.workers)
     trainable = tune.with_parameters(perform, study=bench.study, bench=[ray.put(bench)], mailbox=mailbox)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": placement.cpus, "gpu": placement.gpus}),
@@ -53,6 +63,7 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
             metric="results",
             mode="max",
             search_alg=searcher,
+            scheduler=searcher.witness,
             num_samples=-1,
             max_concurrent_trials=placement.workers,
             reuse_actors=True,
@@ -64,15 +75,24 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
-    tuner.fit()
+    done = True
+    try:
+        tuner.fit()
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        # Of a worker that was ended by the memory monitor of a cluster. Tune does not know what that means.
+        searcher.lose_all(error.__cause__)
+        done = False
     if searcher.running:
         # On Ctrl-C `fit` stops its trials and returns as if nothing had happened.
         raise KeyboardInterrupt
     if searcher.error is not None:
         raise searcher.error
+    return done
 
 
 def _mailbox() -> Any:
     """On the node of this process: with another one it would be lost, and every job with it."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
+    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()

@@ -2,30 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from selector.jobs import Job, JobSource, Wait, title
 from selector.runners.mailbox import Parcel
 from selector.study_log import LOG, pass_on
+from selector.stack_group import one_line
 
 LOST = "the worker ended without finishing its job"
+
+
+def told(error: Exception) -> str:
+    """An error in one line, without the way that it came to us."""
+    return one_line(error.cause if isinstance(error, RayTaskError) else error)
+
+
+def _how_it_ended(error: Exception | None) -> str:
+    """Why a job broke off whose worker could not tell: it never began, or its process or node is gone."""
+    if isinstance(error, RayTaskError):
+        return told(error)
+    return LOST if error is None else f"{LOST} ({type(error).__name__})"
+
+
+class Witness(FIFOScheduler):
+    """Sees how a trial broke off, which Tune tells its scheduler, and before the searcher."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.errors: dict[str, Exception] = {}
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        if trial.pickled_error_file is not None:
+            self.errors[trial.trial_id] = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
 
 class JobSearcher(Searcher):
     """Hands out jobs as configurations, and takes results from the mailbox to the source."""
 
-    def __init__(self, source: JobSource, mailbox: Any, slots: int, folder: Path) -> None:
-        """`folder` is where Tune writes down how its trials failed."""
+    def __init__(self, source: JobSource, mailbox: Any, slots: int) -> None:
         super().__init__(metric="results", mode="max")
         self._source = source
         self._mailbox = mailbox
         self._slots = slots
-        self._folder = folder
+        self.witness = Witness()
         self.running: dict[str, Job] = {}
         self.error: Exception | None = None
         """What went wrong while recording; Tune would only log it."""
@@ -33,18 +64,15 @@ class JobSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self.error is not None:
             return str(Searcher.FINISHED)
-        try:
+        with self._kept():
             job = self._source.next_job(self._slots)
-        except Exception as error:
-            self.error = error
-            return str(Searcher.FINISHED)
-        if job is None:
-            return str(Searcher.FINISHED)
-        if isinstance(job, Wait):
-            return None
-        self.running[trial_id] = job
-        ray.get(self._mailbox.assign.remote(trial_id, job))
-        return {"job": trial_id}
+            if isinstance(job, Wait):
+                return None
+            if job is not None:
+                ray.get(self._mailbox.assign.remote(trial_id, job))
+                self.running[trial_id] = job
+                return {"job": trial_id}
+        return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         self._record(trial_id)
@@ -56,34 +84,39 @@ class JobSearcher(Searcher):
         job = self.running.pop(trial_id, None)
         if job is None:
             return
-        if error and parcel.failure is None:
-            self.lose(job, self._how_it_ended(trial_id))
-        else:
-            self._guard(lambda: self._source.ended(job, parcel.failure))
+        failure = parcel.failure
+        if error and failure is None:
+            failure = _how_it_ended(self.witness.errors.pop(trial_id, None))
+            LOG.error("%s: %s", title(job), failure)
+        with self._kept():
+            self._source.ended(job, failure)
 
-    def lose(self, job: Job, how: str) -> None:
-        """A worker is gone, whatever it was that ended it."""
-        LOG.error("%s: %s\n%s", title(job), LOST, how)
-        self._guard(lambda: self._source.ended(job, LOST))
-
-    def _how_it_ended(self, trial_id: str) -> str:
-        told = [path.read_text(errors="replace") for path in self._folder.glob(f"**/*{trial_id}*/error.txt")]
-        return "\n".join(told)
+    def lose_all(self, error: Exception) -> None:
+        """All workers are gone with one of them."""
+        while self.running:
+            job = self.running.pop(next(iter(self.running)))
+            LOG.error("%s: %s", title(job), _how_it_ended(error))
+            with self._kept():
+                self._source.ended(job, _how_it_ended(error))
 
     def _record(self, trial_id: str) -> Parcel:
         job = self.running.get(trial_id)
         if job is None:
             return Parcel()
-        parcel: Parcel = ray.get(self._mailbox.collect.remote(trial_id))
-        for record in parcel.records:
-            pass_on(record)
-        for result in parcel.results:
-            self._guard(lambda result=result: self._source.record(job, result))
+        parcel: Parcel = Parcel()
+        with self._kept():
+            parcel = ray.get(self._mailbox.collect.remote(trial_id))
+            for record in parcel.records:
+                pass_on(record)
+            for result in parcel.results:
+                self._source.record(job, result)
         return parcel
 
-    def _guard(self, action: Any) -> None:
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep the first error, with which the run ends."""
         try:
-            action()
+            yield
         except Exception as error:
             self.error = self.error or error
 

@@ -74,6 +74,31 @@ def test_a_study_with_several_objectives_shows_each_cost_its_front_and_the_laten
     assert "1.25 times what the plain backbone takes" in texts(opened("recommendation", name))
 
 
+def test_recommendation_tells_what_luck_adds_and_what_would_change_the_choice(
+    stored: Callable[..., Study], study: Study
+) -> None:
+    assert study.recommendation is not None
+    more = {
+        "winners_curse": {"contenders": 4, "highest": 0.85, "expected_drop": 0.012},
+        "would_change": ["More validation rows: about 4,200 would do."],
+        "test_opened": "2026-01-02T03:04:05+00:00",
+    }
+    page = opened("recommendation", stored(recommendation={**study.recommendation, **more}).name)
+    assert not page.exception
+    (curse,) = (metric for metric in page.metric if "as expected on new data" in metric.label)
+    assert (curse.value, curse.delta) == ("0.838", "-1.2 points")
+    assert "about 4,200 would do" in texts(page)
+    assert "It was opened once, at 2026-01-0" in texts(page)
+
+
+def test_test_scores_of_baselines_are_shown_when_the_choice_stands(
+    stored: Callable[..., Study], study: Study
+) -> None:
+    sealed = tuple(replace(baseline, test={}) for baseline in study.baselines)
+    running = stored(state=State.RUNNING, baselines=sealed, recommendation=None, export=False)
+    assert not opened("leaderboard", running.name).exception
+
+
 def test_text_baseline_has_nothing_to_download_and_the_page_says_so(
     stored: Callable[..., Study], study: Study
 ) -> None:

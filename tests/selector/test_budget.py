@@ -107,7 +107,7 @@ def test_full_finetuning_that_no_budget_holds_is_left_out_with_the_reason(tmp_pa
     simulation = Simulation(tmp_path, world_of(1, error=1.0, full=3.0), trials=1000, **{kind: 60.0})
     simulation.run()
     assert not any(t.method == "full" for t in simulation.study.trials)
-    assert simulation.search.left_out.startswith("its learning rates would be compared after about")
+    assert simulation.search.left_out.startswith("comparing its rates takes about")
 
 
 def test_more_budget_is_used_not_left(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_repeats_that_are_not_paid_for_are_given_up_with_the_reason(tmp_path: Pa
     simulation.run()
     given_up = [t for t in simulation.study.trials if t.repeat_of is not None and t.state is State.PRUNED]
     assert repeats(simulation) >= 1
-    assert all(t.message.startswith("the budget does not pay for it: about") for t in given_up)
+    assert all(t.message.startswith("the budget does not pay for it: it takes about") for t in given_up)
 
 
 def test_a_budget_for_nothing_says_what_a_training_takes(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tiny import task_of_kind
 
-from selector.candidate_latency import INFEASIBLE
+from selector.allowance import Allowance
+from selector.candidate_latency import INFEASIBLE, LATE
 from selector.jobs import Baselines, Bench, Bracket, Calibration, Entry, Rung
 from selector.limits import NO_LIMITS, Limits
 from selector.work import Worker
@@ -28,6 +29,7 @@ def rungs_of(
     objectives: tuple[str, ...] = ("metric",),
     rungs: tuple[int, ...] = (1, 2),
     final: bool = False,
+    allowance: Allowance = Allowance(),  # noqa: B008  (frozen)
 ) -> list[Rung]:
     """What becomes of a LoRA and a BitFit candidate."""
     entries = [
@@ -45,6 +47,7 @@ def rungs_of(
         final=final,
         limits=limits,
         objectives=objectives,
+        allowance=allowance,
     )
     results = list(worker.perform(bracket))
     assert all(isinstance(one, Rung) for one in results)
@@ -66,6 +69,11 @@ def test_candidates_within_the_limit_are_timed_once_and_trained_to_the_end(worke
         outcome.latency is not None and outcome.latency["form"] == "hooks" for outcome in first.outcomes
     )
     assert all((o.state, o.latency) == (State.COMPLETE, None) for o in last.outcomes)
+
+
+def test_nobody_is_trained_when_the_time_ends_while_candidates_are_timed(worker: Worker) -> None:
+    (only,) = rungs_of(worker, limits=Limits(latency_ratio=1000.0), allowance=Allowance(deadline=0.0))
+    assert {(one.state, one.report, one.message) for one in only.outcomes} == {(State.PRUNED, None, LATE)}
 
 
 def test_a_latency_that_is_an_objective_is_measured_before_the_first_rung(worker: Worker) -> None:

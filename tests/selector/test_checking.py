@@ -47,6 +47,22 @@ def test_a_sound_dataset_ends_with_status_0_and_says_what_was_understood(shell: 
     assert "0 errors, 0 warnings, 0 pieces of advice" in said.out
 
 
+def test_labels_in_columns_of_their_own_can_be_named(shell: Shell) -> None:
+    chance = np.random.default_rng(0)
+    rows = [f"{' '.join(chance.choice(WORDS, 12))},note,{row % 2},{row % 3 % 2}" for row in range(200)]
+    Path("flags.csv").write_text("\n".join(["text,note,mild,hot", *rows]))
+    assert "cannot tell the columns" in shell("check", "flags.csv", "--backbone", "bert").err
+    said = shell("check", "flags.csv", "--backbone", "bert", "--label", "mild,hot")
+    assert "multi-label of column text into 2 labels of columns mild, hot, scored by micro_f1" in said.out
+
+
+def test_numbers_in_place_of_texts_stop_a_study(shell: Shell) -> None:
+    Path("ages.csv").write_text("age,label\n" + "".join(f"{row},{'xy'[row % 2]}\n" for row in range(200)))
+    assert shell("check", "ages.csv", "--backbone", "bert").status == 1
+    said = shell("search", "ages.csv", "--backbone", "bert", "--trials", "1", "--epochs", "1")
+    assert said.status == 2 and "no texts: 200 of 200 values" in said.err and "--text" in said.err
+
+
 def test_what_is_wrong_stands_in_a_table_with_what_to_do(shell: Shell) -> None:
     said = shell("check", "doubtful.csv", "--backbone", "bert")
     assert said.status == 0

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from commands import ENVIRONMENT, ROWS, Said, Shell, peltier, write_rows
 
+from selector.service import Service
+
 SEARCH = (
     "search rows.csv --backbone bert --methods lora,adapter --trials 6 --epochs 4 --seeds 2 --folds 1 "
     "--runner local --json"
@@ -159,6 +161,19 @@ def test_show_prints_leaderboard_recommendation_and_the_next_commands(
     assert "peltier dashboard" in text
 
 
+def test_who_has_seen_the_test_split_chooses_nothing_anew(
+    shell: Shell, study: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*arguments: object) -> None:
+        pytest.fail("a study whose test split was opened was searched again")
+
+    monkeypatch.setattr("selector.service.Search", train)
+    monkeypatch.setattr("selector.service.decide", train)
+    again = Service("sqlite:///peltier.db").run(1)
+    assert again.recommendation == study["recommendation"]
+    assert {**json.loads(shell("show", "1", "--json").out), "seconds": study["seconds"]} == study
+
+
 def test_studies_lists_what_is_there(shell: Shell, study: dict[str, Any]) -> None:
     (found,) = json.loads(shell("studies", "--json").out)["studies"]
     assert (found["id"], found["study"], found["state"]) == (1, study["study"], "COMPLETE")
@@ -197,8 +212,15 @@ def test_predict_gives_a_label_and_probabilities_for_each_row_of_any_input(
     assert [row["label"] for row in from_stdin] == [row["label"] for row in from_csv]
 
 
-def test_any_trained_trial_can_be_exported(shell: Shell, study: dict[str, Any], tmp_path: Path) -> None:
-    number = next(t["number"] for t in reversed(study["trials"]) if t["state"] == "COMPLETE")
+@pytest.mark.parametrize("full", [False, True])
+def test_any_trained_trial_can_be_exported(
+    full: bool, shell: Shell, study: dict[str, Any], tmp_path: Path
+) -> None:
+    number = next(
+        t["number"]
+        for t in reversed(study["trials"])
+        if t["state"] == "COMPLETE" and (t["method"] == "full") == full
+    )
     said = shell("export", "1", str(tmp_path / "module"), "--trial", str(number), "--json")
     done = json.loads(said.out)
     assert (done["trial"], done["folder"]) == (number, str(tmp_path / "module"))
@@ -214,6 +236,7 @@ def test_what_cannot_be_exported_is_refused_with_what_can(
 ) -> None:
     pruned = next(t["number"] for t in study["trials"] if t["state"] == "PRUNED")
     complete = [str(t["number"]) for t in study["trials"] if t["state"] == "COMPLETE"]
+    assert any(t["method"] == "full" and str(t["number"]) in complete for t in study["trials"])
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.tex").write_text("four years")
     (tmp_path / "file").write_text("a file")
@@ -240,6 +263,7 @@ def test_a_submitted_study_waits_until_a_worker_runs_it(shell: Shell, folder: Pa
     shutil.copy(folder / "rows.csv", tmp_path)
     url = f"sqlite:///{tmp_path / 'queue.db'}"
     options = f"--backbone bert --runner local --trials 2 --epochs 1 --seeds 1 --database {url}".split()
+    options.append("--no-full-finetuning")
     queued = json.loads(shell("submit", str(tmp_path / "rows.csv"), *options, "--json").out)
     assert queued == {"study": "rows-1", "state": "WAITING"}
     (tmp_path / "rows.csv").unlink()  # the study has kept its rows

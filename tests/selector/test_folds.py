@@ -31,15 +31,15 @@ def service(tmp_path: Path) -> Service:
 def submitted(service: Service, folder: Path, backbone: Path, **options: object) -> Study:
     """A tiny study of 50 rows, of which 10 become the test split."""
     rows = write_rows(folder / "rows.csv", rows=50)
+    given = {"methods": ("lora", "bitfit"), "trials": 4, "epochs": 4, "seeds": 2, "finalists": 2, "folds": 3}
     spec = StudySpec(
         train=DataFile(name=rows.name),
         backbone=str(backbone),
         runner="local",
-        **{"methods": ("lora", "bitfit"), "trials": 4, "epochs": 4, "seeds": 2, "finalists": 2, "folds": 3}  # type: ignore[arg-type]
-        | options,
+        **{"full_finetuning": False, **given, **options},  # type: ignore[arg-type]
     )
-    given = DataFiles(train=rows)
-    return service.submit(given, spec, check_request(given, spec))
+    files = DataFiles(train=rows)
+    return service.submit(files, spec, check_request(files, spec))
 
 
 def test_a_study_of_few_rows_scores_out_of_fold_and_exports_what_is_trained_on_all(
@@ -67,6 +67,18 @@ def test_a_study_of_few_rows_scores_out_of_fold_and_exports_what_is_trained_on_a
     assert task.metrics(task.test, exported.logits(task.test)) == pytest.approx(best.test, abs=1e-4)
     assert exported.manifest["scores"]["validation"] == best.reports[-1].metrics
     assert len(list(exported.predict(list(task.test.texts)))) == 10
+
+
+def test_full_finetuning_is_trained_in_folds_as_all_finalists_are(
+    service: Service, tmp_path: Path, tiny_folder: Path
+) -> None:
+    options = {"trials": 1, "epochs": 1, "seeds": 1, "finalists": 1, "full_finetuning": True}
+    study = service.run(submitted(service, tmp_path, tiny_folder, **options).id)
+    (repeat,) = (t for t in study.trials if t.method == "full" and t.repeat_of is not None)
+    assert repeat.state is State.COMPLETE and repeat.test is not None
+    assert study.recommendation is not None and study.recommendation["full_finetuning_left_out"] is None
+    export, _ = service.export(study.name, tmp_path / "module", trial=repeat.repeat_of)
+    assert export.difference <= 1e-4
 
 
 def test_the_linear_probe_of_folds_can_be_exported(
@@ -126,6 +138,7 @@ def test_sentences_of_words_are_searched_with_folds(
     shell = Shell(monkeypatch, capsys)
     write_file(tmp_path, "names.jsonl")
     options = "--folds 2 --trials 1 --epochs 2 --seeds 1 --methods unipelt --runner local --json".split()
+    options.append("--no-full-finetuning")
     study = told(shell("search", "names.jsonl", "--backbone", str(tiny_folder), *options))
     assert "2 folds" in study["task"]["origin"]["validation"]
     trial = str(study["finalists"][0]["repeats"])

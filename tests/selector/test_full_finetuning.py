@@ -113,9 +113,7 @@ def test_under_a_budget_it_is_not_begun_when_its_first_rung_cannot_end(tmp_path:
     assert isinstance(search.next_job(slots=1), Bracket)
     # 3 rates x a quarter of 8 s x 3 for all weights = 18 s; until 60 % of the budget there are 10 s.
     assert not attempts(store)
-    assert search.left_out == (
-        "its learning rates would be compared after about 18 s, and the search had 10 s left"
-    )
+    assert search.left_out == ("comparing its rates takes about 18 s, and the search had 10 s left")
 
 
 def trained(number: int, method: str, seconds: float) -> Trial:

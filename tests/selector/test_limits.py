@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import trainers.methods  # noqa: F401
 from selector.contenders import Contender, Finalist, within
-from selector.fitting import fitting
+from selector.fitting import fitting, fitting_of
 from selector.limits import Limits, limits_of
 from selector.samplers import propose
 from selector.space import Space, defaults, space_of
@@ -163,6 +164,29 @@ def test_without_limits_the_space_is_as_it_was() -> None:
     space = space_of(SEARCHED)
     fitted = fitting(space, lambda config: Cost(1, 1, 1), Limits(latency_ratio=1.1))
     assert fitted.space is space and fitted.reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"max_parameters": "5%"}, "beyond {limit:,} parameters"),
+        ({"max_bytes": "3kB"}, "beyond 3,000 bytes"),
+        ({"max_parameters": "200%"}, ""),
+        ({"max_latency": "1.2x"}, ""),
+    ],
+)
+def test_full_finetuning_beyond_a_size_is_left_out_with_the_reason(
+    tiny_folder: Path, options: dict[str, str], why: str
+) -> None:
+    sketch = outline(str(tiny_folder))
+    asked = StudySpec(train=DataFile(name="t.csv"), backbone=str(tiny_folder), **options)  # type: ignore[arg-type]
+    space = space_of(SEARCHED, sketch.sites)
+    fitted = fitting_of(asked, space, 3)
+    told = [reason for reason in fitted.reasons if reason.startswith("full fine-tuning is left out: it has")]
+    assert fitted.no_full.endswith(why.format(limit=int(0.05 * sketch.parameters)))
+    assert bool(fitted.no_full) == bool(why) == (told == [f"full fine-tuning is left out: {fitted.no_full}"])
+    unasked = fitting_of(replace(asked, full_finetuning=False), space, 3)
+    assert not any("full fine-tuning" in reason for reason in unasked.reasons)
 
 
 # ----------------------------------------------------------------------------- who is eligible

@@ -81,6 +81,8 @@ def test_a_score_that_still_rose_asks_for_more_epochs() -> None:
         "by more than its standard error."
     )
     assert told(replace(LORA, curve=((2, 0.7), (4, 0.85), (8, 0.86)))) == ()
+    rose = replace(LORA, curve=((2, 0.7), (4, 0.80), (8, 0.86)), stopped=True)
+    assert told(rose) == (), "it was at its best before the end"
 
 
 def test_a_budget_that_was_short_is_named() -> None:

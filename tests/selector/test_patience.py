@@ -122,6 +122,7 @@ def test_a_study_with_patience_writes_down_what_stopped(tiny_folder: Path, tmp_p
         seeds=1,
         finalists=2,
         patience=1,
+        folds=1,
     )
     task = read(DataFiles(train=rows), spec)
     database, files = open_database(f"sqlite:///{tmp_path / 'study.db'}"), Files(tmp_path / "files")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from selector.placement import Node, Placement, PlacementError, Wanted, place
+from selector.placement import ClusterError, Node, Placement, Wanted, place
 from selector.study import DataFile, RequestError, StudySpec
 
 
@@ -76,13 +76,13 @@ def test_workers_fit_as_they_are_counted_by_hand(
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is(wanted: Wanted, nodes: list[Node], message: str) -> None:
-    with pytest.raises(PlacementError) as refused:
+    with pytest.raises(ClusterError) as refused:
         place(wanted, nodes)
     assert str(refused.value) == message
 
 
 def test_a_long_list_of_nodes_is_cut() -> None:
-    with pytest.raises(PlacementError, match=r"n7 has 1 CPU, and 12 more$"):
+    with pytest.raises(ClusterError, match=r"n7 has 1 CPU, and 12 more$"):
         place(Wanted(cpus=2), [node(f"n{i}", 1) for i in range(20)])
 
 

@@ -5,129 +5,37 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from commands import ENVIRONMENT, write_rows
+from commands import COMMAND, ENVIRONMENT, write_rows
+from processes import descendants, listening_addresses, running, trial_actors
+from small_study import Spy, run_study
 
-from selector.budget import Clock
-from selector.data import DataFiles, read
-from selector.jobs import Bench, Bracket, Job, JobSource, Result, Runner, Wait
+from selector.jobs import Bracket, Job, Result
+from selector.placement import ClusterError, Wanted
 from selector.runners.local import LocalRunner
 from selector.runners.ray import RayRunner
-from selector.search import Search, SearchError
-from selector.service import space_for
-from selector.study import DataFile, StudySpec
+from selector.search import SearchError
 from storage.database import open_database
-from storage.files import Files
 from storage.records import State, Study
-from trainers.backbone import outline
-from trainers.cost import Cost, cost_of
-from trainers.method import MethodConfig
 
 
 @dataclass
-class Spy:
-    """Hands everything on, looks at Ray's processes while a study runs, and may kill a worker."""
+class Seen:
+    """Ray's processes and where they listened, while a study ran."""
 
-    source: JobSource
-    kills_in_bracket: int | None = None
-    seen: set[int] = field(default_factory=set)
-    ports: set[str] = field(default_factory=set)
-    failures: dict[int, str | None] = field(default_factory=dict)
+    pids: set[int] = field(default_factory=set)
+    addresses: set[tuple[str, int]] = field(default_factory=set)
 
-    def next_job(self, slots: int) -> Job | Wait | None:
-        return self.source.next_job(slots)
-
-    def record(self, job: Job, result: Result) -> None:
-        self.source.record(job, result)
+    def look(self, spy: Spy, job: Job, result: Result) -> None:
         pids = descendants()
-        self.seen |= pids
-        self.ports |= listening_addresses(pids | {os.getpid()})
-        if isinstance(job, Bracket) and job.number == self.kills_in_bracket:
-            for pid in trial_actors(pids):
-                os.kill(pid, signal.SIGKILL)
-
-    def ended(self, job: Job, failure: str | None = None) -> None:
-        if isinstance(job, Bracket):
-            self.failures[job.number] = failure
-        self.source.ended(job, failure)
-
-
-# ----------------------------------------------------------------------------------- processes
-
-
-def descendants() -> set[int]:
-    """Pids of all processes below this one."""
-    parents: dict[int, int] = {}
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            text = read_text(process / "stat")
-            if text:
-                parents[int(process.name)] = int(text.rpartition(")")[2].split()[1])
-    found = {os.getpid()}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found - {os.getpid()}
-
-
-def trial_actors(pids: set[int]) -> list[int]:
-    """The processes in which Tune's trials run; Ray names them after the trainable."""
-    return [pid for pid in pids if read_text(Path(f"/proc/{pid}/cmdline")).startswith("ray::ImplicitFunc")]
-
-
-def listening_addresses(pids: set[int]) -> set[str]:
-    """Local addresses, as /proc/net writes them, on which these processes accept connections."""
-    inodes = set()
-    for pid in pids:
-        try:
-            links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
-        except OSError:
-            continue  # it has ended
-        inodes |= {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
-    lines = [
-        line.split() for name in ("tcp", "tcp6") for line in read_text(Path(f"/proc/net/{name}")).splitlines()
-    ]
-    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in inodes}
-
-
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-# ------------------------------------------------------------------------------------- studies
-
-
-def run(
-    runner: Runner, folder: Path, backbone: Path, *, kills_in_bracket: int | None = None, **options: int
-) -> tuple[Study, Spy]:
-    """A small study through a runner, in fp32, so that equal seeds give equal numbers."""
-    folder.mkdir()
-    rows = write_rows(folder / "rows.csv", rows=60)
-    spec = StudySpec(
-        train=DataFile(name="rows.csv"),
-        backbone=str(backbone),
-        methods=("lora", "bitfit"),
-        **{"trials": 4, "epochs": 4, "seeds": 1, "finalists": 2, "bracket_size": 8, "folds": 1, **options},
-    )
-    task = read(DataFiles(train=rows), spec)
-    sketch = outline(spec.backbone)
-
-    def cost(config: MethodConfig) -> Cost:
-        return cost_of(config, sketch.sites, len(task.labels), sketch.hidden_size)
-
-    database = open_database(f"sqlite:///{folder / 'study.db'}")
-    study_id = database.create_study("study", spec.to_json(), task.summary(), "here").id
-    files = Files(folder / "files")
-    search = Search(database, files, study_id, task, space_for(spec)[0], cost, Clock(None))
-    spy = Spy(search, kills_in_bracket)
-    runner.run(spy, Bench(study=study_id, task=task, backbone=spec.backbone, dtype="fp32"))
-    return database.study(study_id), spy
+        self.pids |= pids
+        self.addresses |= listening_addresses(pids | {os.getpid()})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,8 +50,10 @@ def one_core() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def on_ray(one_core: None, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Spy]:
-    return run(RayRunner(), tmp_path_factory.mktemp("ray") / "study", tiny_folder)
+def on_ray(one_core: None, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Seen]:
+    seen = Seen()
+    study, _ = run_study(RayRunner(), tmp_path_factory.mktemp("ray") / "study", tiny_folder, seen.look)
+    return study, seen
 
 
 def facts(study: Study) -> Sequence[tuple[object, ...]]:
@@ -155,10 +65,10 @@ def facts(study: Study) -> Sequence[tuple[object, ...]]:
 
 @pytest.mark.slow
 def test_ray_and_this_process_give_the_same_study(
-    on_ray: tuple[Study, Spy], tiny_folder: Path, tmp_path: Path
+    on_ray: tuple[Study, Seen], tiny_folder: Path, tmp_path: Path
 ) -> None:
     there, _ = on_ray
-    here, _ = run(LocalRunner(), tmp_path / "study", tiny_folder)
+    here, _ = run_study(LocalRunner(), tmp_path / "study", tiny_folder)
     assert facts(there) == facts(here)
     assert {trial.state for trial in there.trials} == {State.COMPLETE, State.PRUNED}
     for one, other in zip(there.trials, here.trials, strict=True):
@@ -173,24 +83,27 @@ def test_ray_and_this_process_give_the_same_study(
         assert (one.name, one.validation, one.test) == (other.name, other.validation, other.test)
 
 
-def test_ray_listens_on_loopback_only(on_ray: tuple[Study, Spy]) -> None:
-    _, spy = on_ray
+def test_ray_listens_on_loopback_only(on_ray: tuple[Study, Seen]) -> None:
+    _, seen = on_ray
     # As /proc/net/tcp and tcp6 write 127.0.0.1, ::ffff:127.0.0.1 and ::1.
     loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
-    assert spy.ports and spy.ports <= loopback
+    assert seen.addresses and {address for address, _ in seen.addresses} <= loopback
 
 
-def test_no_process_of_ray_outlives_the_run(on_ray: tuple[Study, Spy]) -> None:
-    _, spy = on_ray
-    assert len(spy.seen) > 3  # its store, its scheduler, a worker, ...
-    assert spy.seen & descendants() == set()
+def test_no_process_of_ray_outlives_the_run(on_ray: tuple[Study, Seen]) -> None:
+    _, seen = on_ray
+    assert len(seen.pids) > 3  # its store, its scheduler, a worker, ...
+    assert seen.pids & descendants() == set()
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_fails_its_own_bracket_only(tiny_folder: Path, tmp_path: Path) -> None:
-    study, spy = run(
-        RayRunner(), tmp_path / "study", tiny_folder, kills_in_bracket=1, trials=6, bracket_size=2
-    )
+    def kill(spy: Spy, job: Job, result: Result) -> None:
+        if isinstance(job, Bracket) and job.number == 1:
+            for pid in trial_actors(descendants()):
+                os.kill(pid, signal.SIGKILL)
+
+    study, spy = run_study(RayRunner(), tmp_path / "study", tiny_folder, kill, trials=6, bracket_size=2)
     message = "the worker ended without finishing its job"
     assert spy.failures == {n: message if n == 1 else None for n in spy.failures}
     assert len(spy.failures) >= 4  # three brackets of the search, one of finalists
@@ -208,5 +121,48 @@ def test_a_worker_that_cannot_begin_says_why(tiny_folder: Path, tmp_path: Path) 
     backbone = shutil.copytree(tiny_folder, tmp_path / "bert")
     weights = backbone / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
+    before = descendants()
     with pytest.raises(SearchError, match=r"the baselines could not be scored: \w+Error: "):
-        run(RayRunner(), tmp_path / "study", backbone)
+        run_study(RayRunner(), tmp_path / "study", backbone)
+    assert descendants() <= before
+
+
+def test_what_this_machine_does_not_have_is_refused_with_what_it_has(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ClusterError, match=r"^no room for 2 workers .*: there is room for 1; nodes: .* 1 CPU$"
+    ):
+        run_study(RayRunner(Wanted(workers=2)), tmp_path / "study", tiny_folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_search_that_is_told_to_end_leaves_no_process_and_says_so(
+    number: int, tiny_folder: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.csv", rows=60)
+    options = "--trials 64 --epochs 16 --methods bitfit --folds 1".split()
+    with subprocess.Popen(
+        [*COMMAND, "search", "rows.csv", "--backbone", str(tiny_folder), *options],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as search:
+        assert search.stderr is not None
+        for line in search.stderr:
+            if "searching" in line and trial_actors(descendants(search.pid)):
+                break
+        started = descendants(search.pid)
+        assert len(started) > 3
+        search.send_signal(number)
+        said = search.stderr.read()
+    assert search.returncode not in (0, None) and "Traceback" not in said
+    deadline = time.monotonic() + 20  # the raylet lets go of its workers in its own time
+    while (left := started & running()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not left
+    study = open_database(f"sqlite:///{tmp_path / 'peltier.db'}").studies()[0]
+    assert study.state is State.FAIL and study.message.startswith("interrupted")

@@ -228,6 +228,31 @@ def test_test_scores_never_change_the_choice() -> None:
     assert told.choice.test.mean == 0.0
 
 
+def test_what_is_beyond_the_limits_is_named_and_is_no_winner() -> None:
+    found = recommend(
+        [LORA],
+        [MAJORITY],
+        beyond=[FULL],
+        validation_labels=LABELS,
+        test_labels=LABELS,
+        metric="accuracy",
+        classes=2,
+    )
+    assert "Beyond the limits, and so not to choose from: full fine-tuning (trial 9)." in found.reason
+    assert [one.beyond_limits for one in found.compared] == [True, False, False]
+    curse = found.to_json()["winners_curse"]
+    assert curse["contenders"] == 2 and curse["highest"] == pytest.approx(0.86)
+
+
+def test_the_cost_of_full_finetuning_names_its_latency() -> None:
+    known = {"ms": 12.5, "ratio": 1.25, "tokens": 24, "device": "cpu"}
+    found = chosen([replace(FULL, latency=known)], [MAJORITY])
+    assert (
+        "It trains 22,575,000 parameters and stores 90.3 MB, a backbone for this task alone; "
+        "one text of 24 tokens takes 12.5 ms on cpu, 1.25 times what the plain backbone takes."
+    ) in found.reason
+
+
 def test_json_has_exactly_the_promised_keys() -> None:
     values = chosen([LORA], [MAJORITY, PROBE]).to_json()
     row = ["beyond_limits", "config", "latency", "method", "search_validation", "stored_bytes", "test"]

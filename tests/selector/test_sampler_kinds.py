@@ -14,10 +14,10 @@ from optuna.trial import TrialState
 from simulation import Simulation, simulate
 from tabulated import TREE, Landscape, drawn
 
-from selector.genetic import best_first, fronts_of, room_of
+from selector.knowledge import measured
 from selector.narrowed import narrowed
 from selector.narrowing import Narrowing
-from selector.objectives import OBJECTIVES, directions, values_of
+from selector.objectives import directions
 from selector.samplers import SAMPLERS, propose
 from selector.space import defaults, key_of, space_of
 from selector.study import SAMPLERS as NAMES
@@ -138,7 +138,7 @@ def test_strong_defaults_come_first_and_failing_methods_are_given_up_by(sampler:
 @pytest.mark.parametrize("sampler", NAMES)
 def test_several_objectives_are_taken_by(sampler: str) -> None:
     found = propose(
-        searched(), 2, SMALL.space, "accuracy", 0, sampler=sampler, objectives=("metric", "stored_bytes")
+        searched(), 2, SMALL.space, "accuracy", 0, sampler=sampler, objectives=("metric", "bytes")
     )
     assert len(found) == 2
 
@@ -147,33 +147,24 @@ def test_several_objectives_are_taken_by(sampler: str) -> None:
 def test_when_only_size_counts_small_ones_are_proposed_by(sampler: str) -> None:
     space = space_of([METHODS["lora"]])
     sizes = [trial_of(i, METHODS["lora"](rank=1 + i), State.COMPLETE, 0.5, 0.6, 0.7) for i in range(40)]  # type: ignore[call-arg]
-    found = propose(sizes, 12, space, "accuracy", 0, sampler=sampler, objectives=("stored_bytes",))
+    found = propose(sizes, 12, space, "accuracy", 0, sampler=sampler, objectives=("bytes",))
     assert np.median([one.rank for one in found]) <= 8
     assert all(isinstance(one, METHODS["lora"]) for one in found)
 
 
-def test_an_unknown_sampler_or_objective_is_refused_with_the_possible_ones() -> None:
+def test_an_unknown_sampler_is_refused_with_the_possible_ones() -> None:
     space = space_of([METHODS["lora"]])
     with pytest.raises(ValueError, match="sampler 'cmaes' is unknown; samplers: tpe, random, gp, nsga2"):
         propose([], 1, space, "accuracy", 0, sampler="cmaes")
-    with pytest.raises(ValueError, match="objective 'speed' is unknown; objectives: metric, stored_bytes"):
-        directions(["metric", "speed"])
-    with pytest.raises(ValueError, match="no objective is named"):
-        directions([])
 
 
 def test_scores_are_maximised_and_sizes_minimised() -> None:
     trial = trial_of(1, METHODS["lora"](), State.COMPLETE, 0.5, 0.75)
-    assert directions(tuple(OBJECTIVES)) == ["maximize", "minimize", "minimize"]
-    assert values_of(trial, "accuracy", ("metric", "stored_bytes", "trainable_parameters")) == [
-        0.75,
-        2000,
-        500,
-    ]
-    assert values_of(replace(trial, stored_bytes=None), "accuracy", ("metric", "stored_bytes")) is None
-    assert (
-        values_of(trial_of(1, METHODS["lora"](), State.COMPLETE, math.nan), "accuracy", ("metric",)) is None
-    )
+    assert directions(("metric", "bytes", "parameters")) == ["maximize", "minimize", "minimize"]
+    assert measured(trial, "accuracy", ("metric", "bytes", "parameters")) == [0.75, 2000, 500]
+    assert measured(replace(trial, stored_bytes=None), "accuracy", ("metric", "bytes")) is None
+    lost = trial_of(1, METHODS["lora"](), State.COMPLETE, math.nan)
+    assert measured(lost, "accuracy", ("metric",)) is None
 
 
 # --------------------------------------------------------------------------- parts and wholes
@@ -230,7 +221,7 @@ def test_tpe_sees_values_of_whole_trainings_and_rungs_of_those_that_were_cut(
 def test_with_several_objectives_those_that_were_cut_have_no_value_at_all(
     studies: list[optuna.Study],
 ) -> None:
-    propose(history(), 1, space_of([LORA]), "accuracy", 0, objectives=("metric", "stored_bytes"))
+    propose(history(), 1, space_of([LORA]), "accuracy", 0, objectives=("metric", "bytes"))
     whole = [trial for trial in studies[0].trials if trial.state is TrialState.COMPLETE]
     assert [trial.values for trial in whole] == [[0.8, 1000.0], [0.75, 2000.0]]
     cut = [trial for trial in studies[0].trials if trial.state is TrialState.PRUNED]
@@ -257,30 +248,3 @@ def test_only_whole_trainings_have_children() -> None:
     found = propose(whole + cut, 24, space, "accuracy", 0, sampler="nsga2")
     assert sum(config.rank == 4 for config in found) >= 5
     assert sum(config.rank == 64 for config in found) <= 2
-
-
-# ------------------------------------------------------------------------------------- NSGA-II
-
-
-def test_fronts_are_those_of_a_search_by_hand() -> None:
-    losses = np.array([[1, 5], [2, 2], [5, 1], [2, 6], [3, 3], [6, 6], [1, 5]], dtype=float)
-    assert list(fronts_of(losses)) == [0, 0, 0, 1, 1, 2, 0]
-    generator = np.random.default_rng(0)
-    many = generator.integers(0, 8, size=(60, 3)).astype(float)
-    left, front = set(range(60)), 0
-    while left:
-        first = {
-            i for i in left if not any((many[j] <= many[i]).all() and (many[j] < many[i]).any() for j in left)
-        }
-        assert {i for i in range(60) if fronts_of(many)[i] == front} == first
-        left, front = left - first, front + 1
-
-
-def test_within_a_front_those_with_room_come_first() -> None:
-    # Deb et al. (2002), eq. for the crowding distance: (4-1)/9 + (9-5)/8 of the second, and so on.
-    losses = np.array([[1.0, 9.0], [2.0, 7.0], [4.0, 5.0], [10.0, 1.0]])
-    room = room_of(losses)
-    assert room[0] == room[3] == np.inf
-    assert room[1] == pytest.approx(3 / 9 + 4 / 8) and room[2] == pytest.approx(8 / 9 + 6 / 8)
-    assert best_first(losses) == [0, 3, 2, 1]
-    assert best_first(np.zeros((0, 2))) == []

@@ -48,7 +48,7 @@ def test_search_exports_what_predicts_the_kind(
     options = "--trials 3 --epochs 2 --seeds 2 --folds 1 --methods lora,bitfit --runner local --json".split()
     study = told(shell("search", path, "--backbone", str(tiny_folder), *options))
     assert (study["task"]["kind"], study["task"]["metric"]) == (kind, metric)
-    assert [baseline["name"] for baseline in study["baselines"]][-1] == "linear_probe"
+    assert [baseline["name"] for baseline in study["baselines"]][-2:] == ["linear_probe", "full"]
     low, high = range_of(metric)
     for scored in study["recommendation"]["compared"]:
         for split in ("validation", "test"):

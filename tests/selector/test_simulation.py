@@ -86,13 +86,14 @@ def test_a_study_is_the_same_in_memory_and_in_a_database(tmp_path: Path) -> None
 
 
 def test_a_simulated_study_has_cuts_finalists_and_a_recommendation() -> None:
-    run = simulate(TREE, trials=16, epochs=EPOCHS, rows=300)
+    run = simulate(TREE, trials=16, epochs=EPOCHS, rows=300, finalists=3)
     assert {trial.state for trial in run.searched} == {State.COMPLETE, State.PRUNED}
     for trial in run.searched:
         assert [report.epochs for report in trial.reports] == [2, 4, 8][: len(trial.reports)]
     repeats = [trial for trial in run.study.trials if trial.repeat_of is not None]
-    assert len(repeats) == 9 and all(trial.test is not None for trial in repeats)
-    recommended = decide(run.study, run.files, run.task).to_json()  # type: ignore[arg-type]
+    assert len(repeats) == 9 and all(trial.predictions_file for trial in repeats)
+    assert all(trial.test is None for trial in repeats), "test is opened after the choice"
+    recommended = decide(run.study, run.files, run.task, run.landscape.space).to_json()  # type: ignore[arg-type]
     assert recommended["method"] in TREE.peaks
 
 

@@ -61,7 +61,7 @@ def test_fields_are_asked_in_order_under_the_method_with_its_own_domains() -> No
     searched = [name for name in LoRAConfig().values() if name != "focal"]
     assert list(values) == [METHOD, *(f"lora.{name}" for name in searched)]
     assert distributions["lora.rank"] == IntDistribution(1, 64, log=True)
-    assert distributions["lora.learning_rate"] == FloatDistribution(2e-4, 2e-2, log=True)
+    assert distributions["lora.learning_rate"] == FloatDistribution(1e-4, 2e-2, log=True)
 
 
 def test_a_union_is_only_asked_for_the_sizes_of_its_modules() -> None:

@@ -19,7 +19,13 @@ from trainers.method import METHODS, MethodConfig
 
 LORA, PREFIX, UNIPELT = METHODS["lora"], METHODS["prefix"], METHODS["unipelt"]
 LAST: Narrowing = {
-    "all": {"weight_decay": 0.0, "layers": "all", "learning_rate": 2e-3},
+    "all": {
+        "weight_decay": 0.0,
+        "layers": "all",
+        "learning_rate": 2e-3,
+        "warmup": 0.06,
+        "class_weights": "none",
+    },
     "lora": {"alpha": 16.0, "targets": "attention", "dropout": 0.0, "rslora": False, "b_rate": 1.0},
     "unipelt": {
         "gates": "none",

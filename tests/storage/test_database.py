@@ -160,6 +160,24 @@ def test_finished_trial_never_changes(database: Database) -> None:
     assert database.study(study_id).trials == before
 
 
+def test_test_split_is_opened_once_and_the_choice_stands(database: Database) -> None:
+    study_id = running_study(database).id
+    database.add_baseline(study_id, Baseline(name="majority", validation={"accuracy": 0.2}))
+    database.finish_trial(study_id, 0, State.COMPLETE)
+    assert database.study(study_id).baselines[0].test == {}
+    database.open_test(study_id, {"trial": 0}, {0: {"accuracy": 0.75}}, {"majority": {"accuracy": 0.25}})
+    opened = database.study(study_id)
+    assert [t.test for t in opened.trials] == [{"accuracy": 0.75}, None]
+    assert opened.baselines[0].test == {"accuracy": 0.25}
+    assert opened.recommendation is not None and opened.recommendation["trial"] == 0
+    assert datetime.fromisoformat(opened.recommendation["test_opened"]) >= opened.created.replace(
+        microsecond=0
+    )
+    with pytest.raises(StorageError, match="was opened before; its choice stands"):
+        database.open_test(study_id, {"trial": 1}, {1: {"accuracy": 1.0}}, {"majority": {"accuracy": 1.0}})
+    assert database.study(study_id) == opened
+
+
 def test_crash_between_two_writes_leaves_no_half_rung(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,12 +123,13 @@ def test_a_word_gets_its_most_frequent_tag() -> None:
     np.testing.assert_allclose(np.exp(scores.test_logits).sum(axis=1), 1, rtol=1e-5)
     assert task.metrics(task.test, scores.test_logits)["token_accuracy"] == 1
     assert majority(task).test_logits.argmax(axis=1).tolist() == [0, 0, 0]
+    assert [scores.name for scores in text_baselines(task)] == ["frequent_tag", "word_tags"]
 
 
 @pytest.mark.parametrize(
     ("kind", "metric", "split", "names"),
     [
-        ("multi-label", "micro_f1", sets, ["majority", "tfidf_logistic_regression"]),
+        ("multi-label", "micro_f1", sets, ["frequent_labels", "tfidf_logistic_regression"]),
         ("regression", "rmse", amounts, ["mean", "tfidf_ridge"]),
         ("pair-regression", "r2", alike, ["mean", "tfidf_ridge"]),
     ],

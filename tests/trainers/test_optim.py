@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
+from trainers import optim
 from trainers.optim import AdamW, clip_per_candidate, schedule
 
 
@@ -41,6 +42,23 @@ def test_each_candidate_moves_as_torch_moves_it_alone() -> None:
             optimizer.step()
             schedulers[i].step()
     assert torch.allclose(ours, torch.stack([p.detach() for p in alone]), atol=1e-6)
+
+
+def test_one_large_candidate_moves_as_under_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optim, "LARGE", 10)
+    torch.manual_seed(1)
+    ours = torch.randn(1, 20)
+    alone = torch.nn.Parameter(ours[0].clone())
+    adam, theirs = AdamW(ours.shape, [1e-2], [0.1]), torch.optim.AdamW([alone], lr=1e-2, weight_decay=0.1)
+    factors = schedule(20, [0.06])
+    for step in range(20):
+        gradient = torch.randn(1, 20)
+        alone.grad = gradient[0].clone()
+        adam.step(ours, gradient, factors[step])
+        torch.nn.utils.clip_grad_norm_([alone], 1.0)
+        theirs.param_groups[0]["lr"] = 1e-2 * float(factors[step])
+        theirs.step()
+    assert torch.allclose(ours[0], alone.detach(), atol=1e-6)
 
 
 def test_a_spike_of_one_candidate_does_not_slow_the_others() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from tiny import CLASSES, batch_of, sentences, train, write_backbone
 from transformers import BertConfig
 
 import trainers.methods  # noqa: F401
+from selector.fitting import fitting_of
+from selector.service import space_for
 from selector.space import choose_methods, space_of
+from selector.study import DataFile, StudySpec
 from trainers.backbone import Backbone, load, outline
 from trainers.checkpoint import BackboneError
 from trainers.method import METHODS
@@ -68,6 +72,12 @@ def test_what_needs_the_weights_themselves_is_left_out(quantised: Backbone) -> N
     methods, reasons = choose_methods(["lora", "full"], sites)
     assert methods == [LoRAConfig]
     assert reasons == ["full is left out: the backbone does not offer a place for it"]
+    spec = StudySpec(train=DataFile(name="t.csv"), backbone=quantised.reference, dtype="4bit")
+    fitted = fitting_of(spec, space_for(spec)[0], CLASSES)
+    assert fitted.no_full == "weights in 4bit cannot be trained"
+    assert fitted.reasons[-1] == "full fine-tuning is left out: weights in 4bit cannot be trained"
+    plain = replace(spec, dtype="fp32")
+    assert fitting_of(plain, space_for(plain)[0], CLASSES).no_full == ""
     assert space_of(methods, sites).domains["lora"]["dora"].contains(True) is False
     with pytest.raises(ValueError, match="DoRA needs the frozen weights"):
         Stack(quantised, [Candidate(LoRAConfig(dora=True), 0)], CLASSES)

@@ -114,7 +114,7 @@ def test_any_quoted_text_survives_a_csv(cells: list[tuple[str, str]], tmp_path: 
         [".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow", ".csv.gz", ".jsonl.zst"]
     ),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 def test_any_bytes_give_rows_or_one_line_of_advice(content: bytes, ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"any{ending}"
     path.write_bytes(b"text,label\n" * (ending == ".csv") + content)
@@ -129,12 +129,11 @@ MALFORMED: dict[str, tuple[str, bytes, str, str]] = {
     "empty": ("t.csv", b"", "is empty", "one example in each row"),
     "blank": ("t.jsonl", b" \n\n", "is empty", "one example in each row"),
     "header only": ("t.csv", b"text,label\n", "has no rows", "one example in each row"),
-    "latin-1": ("t.csv", b"text,label\na,x\ncaf\xe9,y\n", "line 3 holds the byte 0xe9", "iconv -t utf-8"),
-    "utf-16 without its mark": (
+    "latin-1": (
         "t.csv",
-        "text,label\na,b\n".encode("utf-16-le"),
-        "line 1 holds the byte 0x00",
-        "save it as UTF-8",
+        b"text,label\na,x\ncaf\xe9,y\n",
+        "line 3 holds the byte 0xe9; it may be cp1252",
+        "-f cp1252 -t utf-8",
     ),
     "half of utf-16": (
         "t.csv",

@@ -59,7 +59,7 @@ class LoRAConfig(MethodConfig):
     dora: Annotated[bool, Choice(False, True)] = False
     b_rate: Annotated[float, Choice(1.0, 4.0, 16.0)] = 1.0
     """Learning rate of B in units of A's."""
-    learning_rate: Annotated[float, Float(2e-4, 2e-2, log=True)] = 2e-3
+    learning_rate: Annotated[float, Float(1e-4, 2e-2, log=True)] = 2e-3
 
     @property
     def scale(self) -> float:
