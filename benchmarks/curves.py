@@ -27,7 +27,7 @@ import torch
 
 from selector.jobs import Entry
 from selector.space import Space, choose_methods, defaults, space_of, suggest
-from selector.work import stacks
+from selector.stack_group import stacks
 from trainers.backbone import Backbone, load
 from trainers.building import costs_on
 from trainers.checkpoint import default_reference

@@ -28,6 +28,9 @@ def time_entries(
     cannot even be built is left to the training, which will say why. When the bracket's time ends meanwhile,
     nobody is left to be trained.
     """
+    if bracket.begun:  # they were measured before
+        known = {entry.number: entry.latency for entry in bracket.entries if entry.latency is not None}
+        return list(bracket.entries), known, []
     if not bracket.timed:
         return list(bracket.entries), {}, []
     meter = Meter(bracket.allowance)

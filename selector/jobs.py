@@ -47,6 +47,10 @@ class Entry:
     """Of two trials with equal scores and losses the smaller one goes on."""
     parameters: int = 0
     """Trained numbers."""
+    checkpoint: bytes | None = None
+    """Where its training stands; None: it begins from its seed."""
+    latency: Mapping[str, Any] | None = None
+    """Of a trial that is taken up again, as it was measured before."""
     keep_module: bool = True
     """Whether the trained module comes back; of full fine-tuning one is enough."""
 
@@ -74,6 +78,10 @@ class Bracket:
     """What is cut by."""
     limits: Limits = NO_LIMITS
     """Modules beyond the limit on latency are not trained; those on sizes were heeded before."""
+    begun: int = 0
+    """Rungs that are done: a bracket that was interrupted goes on behind them."""
+    left: tuple[Entry, ...] = ()
+    """Of a bracket that goes on, those that have left it: they tell who stood beside whom in a stack."""
 
     @property
     def timed(self) -> bool:
@@ -109,6 +117,8 @@ class Outcome:
     latency: Mapping[str, Any] | None = None
     """As `trainers.latency.Latency` writes itself; None where it was not measured now."""
     message: str = ""
+    checkpoint: bytes | None = None
+    """Where the training of a trial that goes on stands; None where it cannot be told or is too large."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,14 +181,22 @@ class Wait:
 class JobSource(Protocol):
     """Where a runner gets its jobs and leaves what came of them; called by one thread only."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether running jobs are to be left after their next result; then `next_job` gives no more."""
+
     def next_job(self, slots: int) -> Job | Wait | None:
         """A job to start now; `slots` jobs can run side by side. None: no further job will come."""
 
     def record(self, job: Job, result: Result) -> None:
         """Write down one result of a running job."""
 
-    def ended(self, job: Job, failure: str | None = None) -> None:
-        """The job gives no more results; `failure` says why when it broke off."""
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
+        """The job gives no more results; `failure` says why when it broke off.
+
+        `lost` when its worker is gone, which says nothing against the job: it may be given out again. A job
+        that was left because of `stopping` ends without a failure.
+        """
 
 
 class Runner(Protocol):

@@ -99,11 +99,14 @@ class Ledger:
         by_deadline, by_end = (int(min(bound) // each) for bound in (soft, hard))
         return min(wanted, by_end, max(by_deadline, LEAST_BRACKET))
 
-    def grant(self, number: int, slots: int, running: Sequence[Bracket]) -> Allowance:
-        """The bounds of a new bracket of the search; its device-seconds are set aside while it runs."""
+    def grant(self, number: int, slots: int, running: Sequence[Bracket], spent: float = 0.0) -> Allowance:
+        """The bounds of a bracket of the search; its device-seconds are set aside while it runs.
+
+        `spent` is what a bracket that is taken up again has used before: its bounds are for the rest.
+        """
         soft, hard = self._bounds(slots, running)
         if self.spec.device_seconds is not None:
-            self._granted[number] = soft[1], hard[1]
+            self._granted[number] = soft[1] + spent, hard[1] + spent
         now = self.clock.now()
         return Allowance(
             deadline=now + soft[0], ends=now + hard[0], device_deadline=soft[1], device_ends=hard[1]

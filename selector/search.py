@@ -1,53 +1,37 @@
-"""The search: propose configurations, write down their rungs, repeat the best with fresh seeds."""
+"""The search: propose configurations, train them in brackets, repeat the best with fresh seeds."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-
-from safetensors.numpy import save as save_arrays
 
 from selector import full_finetuning
-from selector.allowance import Allowance
+from selector.brackets import UNFINISHED, Brackets, New
 from selector.budget import Clock
 from selector.estimate import estimate
 from selector.finalists import Finals, choose_finalists, plan_finals
 from selector.fitting import Fit, unlimited
 from selector.full_finetuning import proposed
 from selector.halving import Plan, plan
-from selector.jobs import (
-    BaselineResult,
-    Baselines,
-    Bracket,
-    Calibration,
-    Entry,
-    Job,
-    Logits,
-    Outcome,
-    Result,
-    Rung,
-    Wait,
-)
+from selector.jobs import BaselineResult, Baselines, Bracket, Calibration, Job, Result, Wait
 from selector.ledger import Ledger
 from selector.limits import NO_LIMITS, Limits
-from selector.meta_features import of_baselines
-from selector.prior import Suggestion, open_places, origin_of, similar_studies, suggest
-from selector.samplers import USUAL_OBJECTIVES, propose
+from selector.proposals import Proposals
+from selector.recording import Recording
 from selector.space import Space
 from selector.study import INTERRUPTED, StudySpec
 from storage.database import Database
 from storage.files import Files
-from storage.records import Baseline, Gate, Report, State, Trial
+from storage.records import State, Trial
 from trainers.building import method_named
 from trainers.cost import Cost
-from trainers.fidelity import Report as Measured
 from trainers.method import MethodConfig
 from trainers.task import Task
 
 SMALLEST_BRACKET = 4
 BASELINES = 3
 """One answer for all, a linear model of the words, the linear probe."""
+LOST = 2
+"""So many times a bracket is given to another worker when its own is lost."""
 
 
 class SearchError(RuntimeError):
@@ -57,8 +41,9 @@ class SearchError(RuntimeError):
 class Search:
     """Gives out the jobs of a study and writes down what comes of them.
 
-    All it knows stands in the store, so a new `Search` on the same study goes on
-    where an earlier one ended; only what was in flight is trained again.
+    All it knows stands in the store, so a new `Search` on the same study goes on where an earlier one
+    ended: unfinished brackets after their last rung. What is written down is the same as of one that
+    was never interrupted.
     """
 
     def __init__(
@@ -73,72 +58,101 @@ class Search:
         limits: Limits = NO_LIMITS,
         fit: Fit = unlimited,
         no_full: str = "",
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`no_full` says why the backbone cannot be fully fine-tuned; empty where it can."""
+        """`no_full` says why the backbone cannot be fully fine-tuned; empty where it can.
+
+        `stopping` is asked whether the study is to be left after the rung in flight.
+        """
         self._database = database
-        self._files = files
         self._id = study_id
         self._task = task
         self._space = space
-        self._cost = cost
         self._clock = clock
-        self._limits = limits
-        self._fit = fit
-        database.fail_running_trials(study_id, INTERRUPTED)
+        self._stopping = stopping
         study = database.study(study_id)
         self._spec = StudySpec.from_json(study.spec)
-        self._trials = {trial.number: trial for trial in study.trials}
-        self._baselines = {baseline.name for baseline in study.baselines}
-        self._baselines_started = len(self._baselines) == BASELINES
-        self._brackets = 1 + max((t.bracket for t in study.trials if t.bracket is not None), default=-1)
-        self._running: list[Job] = []
-        self._slots = 1
+        self._recording = Recording(database, files, study_id, task)
+        self._trials = self._recording.trials
+        homeless = [t.number for t in study.trials if t.state in UNFINISHED and t.bracket is None]
+        self._recording.finish(homeless, State.FAIL, INTERRUPTED)
         spent = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
         self._ledger = Ledger(clock, self._spec, self._trials, spent)
-        self._finals: list[Bracket] | None = None
+        self._brackets = Brackets(self._spec, self._recording, self._ledger, limits, task.metric, cost)
+        self._asked = Proposals(database, study_id, self._spec, space, fit, task.metric)
+        paced = self._ledger.pace() is not None or not self._ledger.limited
+        self._baselines_started = len(self._recording.baselines) == BASELINES and paced
+        self._running: list[Job] = []
+        self._slots = 1
+        self._open = self._brackets.unfinished(final=False)
+        """Numbers of brackets of the search that are to be taken up again."""
+        self._finals: list[int] | None = None
+        """Numbers of brackets of repeats that are still to be trained; None before they are planned."""
+        self._lost: dict[int, int] = {}
+        """Bracket -> how often its worker was lost."""
         self._used_up = False
         self.left_out = no_full if self._spec.full_finetuning else "it was not asked for"
         """Why full fine-tuning is not compared; empty as long as it is."""
+        if any(trial.repeat_of is not None for trial in study.trials):
+            self._take_up_finals()
+
+    def _take_up_finals(self) -> None:
+        """Go on with repeats that an earlier run has planned."""
+        self._finals = self._brackets.unfinished(final=True)
+        repeated = {t.method for t in self._trials.values() if t.repeat_of is not None}
+        if full_finetuning.METHOD not in repeated:
+            scored = any(trial.reports for trial in full_finetuning.attempts(self._trials.values()))
+            unpaid = "the budget did not hold a training of it beside the finalists"
+            failure = unpaid if scored else full_finetuning.failure(self._trials.values())
+            self.left_out = self.left_out or failure
 
     # ------------------------------------------------------------------------- giving out
 
     def next_job(self, slots: int) -> Job | Wait | None:
         """The next job: the baselines, brackets of the search, among them full fine-tuning, the finalists."""
-        job: Job | Wait | None
         self._slots = slots
-        if not self._baselines_started:
-            self._baselines_started = True
-            job = Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
-        elif self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
-            job = Wait()  # for the calibration: without a pace a budget cannot be kept
-        elif self._full_is_due(slots, over=False):
-            job = self._full_bracket()
-        elif trials := self._proposals(slots):
-            rungs = self._next_plan(slots).rungs
-            job = self._bracket(trials, rungs=rungs, deadline=self._clock.search_deadline)
-        elif self._full_is_due(slots, over=True):
-            job = self._full_bracket()
-        elif self._running and self._finals is None:
-            job = Wait()
-        else:
-            if self._finals is None:
-                self._finals = self._plan_finals(slots)
-            job = self._next_final()
+        job = None if self.stopping else self._next_job(slots)
         if isinstance(job, Bracket):
-            self._database.start_trials(self._id, [entry.number for entry in job.entries], job.number)
-            for entry in job.entries:
-                self._trials[entry.number] = replace(
-                    self._trials[entry.number], state=State.RUNNING, bracket=job.number
-                )
+            self._recording.start(job.number, [entry.number for entry in job.entries])
         if not isinstance(job, Wait):  # a runner asks again and again, and nothing has changed
             self._running += [] if job is None else [job]
             self._tell_progress()
         return job
 
+    def _next_job(self, slots: int) -> Job | Wait | None:
+        if not self._baselines_started:
+            self._baselines_started = True
+            return Baselines(seed=self._spec.seed, rungs=self._next_plan(slots).rungs)
+        if self._ledger.limited and self._ledger.pace() is None and self._scoring_baselines():
+            return Wait()  # for the calibration: without a pace a budget cannot be kept
+        if self._open:
+            return self._issued(self._open.pop(0))
+        if self._full_is_due(slots, over=False):
+            return self._issued(self._add_full())
+        if (number := self._add_proposals(slots)) is not None:
+            return self._issued(number)
+        if self._full_is_due(slots, over=True):
+            return self._issued(self._add_full())
+        if self._running and self._finals is None:
+            return Wait()
+        if self._finals is None:
+            self._finals = self._plan_finals(slots)
+        # While repeats run, a worker may be lost and leave one to be given out again.
+        return self._next_final() or (Wait() if self._running else None)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the study is to be left after the rung in flight."""
+        return self._stopping()
+
+    def _issued(self, number: int) -> Bracket:
+        return self._brackets.issued(number, self._slots, self._brackets_running())
+
     def _searched(self) -> list[Trial]:
-        return [
-            t for t in self._trials.values() if proposed(t, self._spec.methods) and t.message != INTERRUPTED
-        ]
+        return [trial for trial in self._proposed() if trial.message != INTERRUPTED]
+
+    def _proposed(self) -> list[Trial]:
+        return [trial for trial in self._trials.values() if proposed(trial, self._spec.methods)]
 
     def _to_propose(self) -> int:
         return self._spec.trials - len(self._searched())
@@ -151,12 +165,13 @@ class Search:
         return held if self._used_up else ""
 
     def _scoring_baselines(self) -> bool:
-        return any(isinstance(job, Baselines) for job in self._running) and len(self._baselines) < BASELINES
+        scoring = any(isinstance(job, Baselines) for job in self._running)
+        return scoring and len(self._recording.baselines) < BASELINES
 
     def _next_plan(self, slots: int) -> Plan:
         """Small enough that every place gets a bracket, large enough that cutting means something."""
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
-        turn = len({trial.bracket for trial in self._searched()} - {None})
+        turn = self._brackets.turn(self._brackets.next_number)
         return plan(self._spec.epochs, min(self._spec.bracket_size, share), self._spec.early_exit, turn)
 
     def _next_bracket_size(self, slots: int) -> int:
@@ -172,49 +187,23 @@ class Search:
     def _brackets_running(self) -> list[Bracket]:
         return [job for job in self._running if isinstance(job, Bracket)]
 
-    def _proposals(self, slots: int) -> list[Trial]:
-        """What to try next; nothing once the trials, the time or the space is used up."""
+    def _add_proposals(self, slots: int) -> int | None:
+        """The bracket of what is tried next; None once the trials, the time or the space is used up."""
         count = self._next_bracket_size(slots)
         if count == 0:
-            return []
-        suggested = self._suggested()
-        # What was in training when a run ended is tried again only where nothing else is left.
-        everything = [t for t in self._trials.values() if proposed(t, self._spec.methods)]
-        configs = self._ask(everything, count, suggested) or self._ask(self._searched(), count, suggested)
-        self._used_up = len(configs) < count
-        return [
-            self._add(config, self._spec.seed, origin=origin_of(config, self._space, suggested))
-            for config in configs
-        ]
-
-    def _ask(
-        self, trials: Sequence[Trial], count: int, suggested: Sequence[Suggestion]
-    ) -> list[MethodConfig]:
-        objectives = self._spec.objectives
-        if len(objectives) == 1:
-            objectives = USUAL_OBJECTIVES.get(self._spec.sampler, objectives)
+            return None
         try:
-            return propose(
-                trials,
-                count,
-                self._space,
-                self._task.metric,
-                self._spec.seed,
-                suggested=[suggestion.config for suggestion in suggested],
-                fit=self._fit,
-                sampler=self._spec.sampler,
-                objectives=objectives,
-            )
+            asked = self._asked.next(count, self._searched(), self._proposed())
         except ValueError as error:  # every method keeps failing
             raise SearchError(str(error)) from None
+        self._used_up = len(asked) < count
+        if not asked:
+            return None
+        seed, number = self._spec.seed, self._brackets.next_number
+        self._brackets.add([New(config, seed, number, origin=origin) for config, origin in asked])
+        return number
 
-    def _suggested(self) -> list[Suggestion]:
-        """What the memory may add: nothing once its places are taken."""
-        places = open_places(self._searched(), self._spec.trials) if self._spec.memory else 0
-        if not places:
-            return []
-        study = self._database.study(self._id)
-        return suggest(study, similar_studies(self._database, study), self._space, places)
+    # -------------------------------------------------------------------- full fine-tuning
 
     @property
     def _full_is_searched(self) -> bool:
@@ -227,83 +216,25 @@ class Search:
         if not full_finetuning.untried(self._trials.values()):
             return False
         if not self._ledger.limited:
-            return self._brackets > 0
+            return self._brackets.next_number > 0
         if not (over or self._ledger.halfway) or not any(trial.reports for trial in self._searched()):
             return False
+        rungs = plan(self._spec.epochs, len(full_finetuning.LEARNING_RATES), self._spec.early_exit).rungs
         pace, room = self._ledger.pace_of_full(), self._ledger.room(slots, self._brackets_running())
-        self.left_out = full_finetuning.too_long(self._full_plan().rungs[0], pace or 0.0, room)
+        self.left_out = full_finetuning.too_long(rungs[0], pace or 0.0, room)
         return not self.left_out
 
-    def _full_plan(self) -> Plan:
-        return plan(self._spec.epochs, len(full_finetuning.LEARNING_RATES), self._spec.early_exit)
-
-    def _full_bracket(self) -> Bracket:
-        kind = method_named(full_finetuning.METHOD)
+    def _add_full(self) -> int:
+        """The bracket of the learning rates of full fine-tuning."""
+        kind, number = method_named(full_finetuning.METHOD), self._brackets.next_number
         rates = full_finetuning.untried(self._trials.values())
-        trials = [self._add(kind.from_values({"learning_rate": rate}), self._spec.seed) for rate in rates]
-        rungs, deadline = self._full_plan().rungs, self._clock.search_deadline
-        return self._bracket(trials, rungs=rungs, deadline=deadline, best_only=True)
+        configs = [kind.from_values({"learning_rate": rate}) for rate in rates]
+        self._brackets.add([New(config, self._spec.seed, number) for config in configs])
+        return number
 
-    def _add(
-        self, config: MethodConfig, seed: int, repeat_of: int | None = None, origin: str | None = None
-    ) -> Trial:
-        cost = self._cost(config)
-        trial = Trial(
-            number=len(self._trials),
-            method=config.name,
-            config=config.values(),
-            seed=seed,
-            state=State.WAITING,
-            repeat_of=repeat_of,
-            origin=origin,
-            trainable_parameters=None if cost is None else cost.trainable_parameters,
-            stored_bytes=None if cost is None else cost.stored_bytes,
-        )
-        self._database.add_trials(self._id, [trial])
-        self._trials[trial.number] = trial
-        return trial
+    # -------------------------------------------------------------------------- the finals
 
-    def _bracket(
-        self,
-        trials: Sequence[Trial],
-        *,
-        rungs: tuple[int, ...],
-        deadline: float | None = None,
-        final: bool = False,
-        best_only: bool = False,
-    ) -> Bracket:
-        entries = [
-            Entry(
-                number=trial.number,
-                method=trial.method,
-                values=trial.config,
-                seed=trial.seed,
-                stored_bytes=trial.stored_bytes or 0,
-                parameters=trial.trainable_parameters or 0,
-                keep_module=full_finetuning.keeps_module(trial, self._trials.values()),
-            )
-            for trial in trials
-        ]
-        allowance = Allowance()
-        if not final:
-            allowance = self._ledger.grant(self._brackets, self._slots, self._brackets_running())
-            allowance = replace(allowance, deadline=math.inf if deadline is None else deadline)
-        self._brackets += 1
-        return Bracket(
-            number=self._brackets - 1,
-            entries=tuple(entries),
-            rungs=rungs,
-            metric=self._task.metric,
-            order_seed=trials[0].seed,
-            final=final,
-            best_only=best_only,
-            patience=self._spec.patience,
-            allowance=allowance,
-            objectives=self._spec.objectives,
-            limits=self._limits,
-        )
-
-    def _plan_finals(self, slots: int) -> list[Bracket]:
+    def _plan_finals(self, slots: int) -> list[int]:
         """One bracket for each fresh seed; one for each training where several can run side by side.
 
         Full fine-tuning starts first, because its trainings are the longest, but under a budget last.
@@ -316,13 +247,18 @@ class Search:
                 ((finals.full,), seed) for seed in range(first, first + finals.full_seeds)
             ]
             groups = groups + full if self._ledger.limited else full + groups
-        brackets = []
-        for chosen, seed in groups:
-            repeats = [self._repeat(trial, seed) for trial in chosen if not self._repeated(trial, seed)]
-            size = len(chosen) if slots == 1 else 1
-            parts = [repeats[i : i + size] for i in range(0, len(repeats), size)]
-            brackets += [self._bracket(part, rungs=(self._spec.epochs,), final=True) for part in parts]
-        return brackets
+        parts = [
+            (part, seed) for chosen, seed in groups for part in ([chosen] if slots == 1 else _singly(chosen))
+        ]
+        brackets = range(self._brackets.next_number, self._brackets.next_number + len(parts))
+        self._brackets.add(
+            [
+                New(method_named(trial.method).from_values(trial.config), seed, bracket, trial.number)
+                for bracket, (part, seed) in zip(brackets, parts, strict=True)
+                for trial in part
+            ]
+        )
+        return list(brackets)
 
     def _finals_of(self, slots: int) -> Finals:
         metric = self._task.metric
@@ -349,121 +285,58 @@ class Search:
         """The next repeats that the budgets pay for; those that they do not are given up."""
         assert self._finals is not None
         while self._finals:
-            bracket = self._finals.pop(0)
+            bracket = self._issued(self._finals.pop(0))
             if self._ledger.pays_for(bracket, self._brackets_running()):
                 return bracket
             message = (
                 f"the budget does not pay for it: it takes about {self._ledger.final_seconds(bracket):.0f} s"
             )
-            for number in (entry.number for entry in bracket.entries):
-                self._database.finish_trial(self._id, number, State.PRUNED, message=message)
-                self._trials[number] = replace(self._trials[number], state=State.PRUNED, message=message)
+            self._recording.finish([entry.number for entry in bracket.entries], State.PRUNED, message)
         return None
 
-    def _repeat(self, trial: Trial, seed: int) -> Trial:
-        return self._add(method_named(trial.method).from_values(trial.config), seed, repeat_of=trial.number)
-
-    def _repeated(self, trial: Trial, seed: int) -> bool:
-        return any(
-            t.repeat_of == trial.number and t.seed == seed and t.state is State.COMPLETE
-            for t in self._trials.values()
-        )
-
-    # ------------------------------------------------------------------------- writing down
+    # --------------------------------------------------------------------------- taking in
 
     def record(self, job: Job, result: Result) -> None:
         """Write down a result; finished trials never change afterwards."""
         if isinstance(result, Calibration):
             self._ledger.calibration = result
         elif isinstance(result, BaselineResult):
-            if result.name not in self._baselines:
-                self._record_baseline(result)
+            if result.name not in self._recording.baselines and result.module is not None:
+                self._ledger.baseline_seconds += result.seconds
+            self._recording.baseline(result)
         else:
-            self._record_rung(result)
+            self._recording.rung(result)
         self._tell_progress()
 
-    def _record_baseline(self, result: BaselineResult) -> None:
-        task = self._task
-        self._database.add_baseline(
-            self._id,
-            Baseline(
-                name=result.name,
-                validation=task.metrics(task.validation, result.validation_logits),
-                config=result.config,
-                trainable_parameters=result.trainable_parameters,
-                stored_bytes=result.stored_bytes,
-                seconds=result.seconds,
-                module_file=None if result.module is None else self._files.put(result.module),
-                predictions_file=self._keep_logits(
-                    validation=result.validation_logits, test=result.test_logits, module=result.module_logits
-                ),
-                latency=result.latency,
-            ),
-        )
-        self._baselines.add(result.name)
-        self._ledger.baseline_seconds += 0.0 if result.module is None else result.seconds
-        if result.features:
-            known = self._database.study(self._id).baselines
-            self._database.add_meta_features(
-                self._id, {**result.features, **of_baselines(known, task.metric)}
-            )
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
+        """A job gives no more results: what it left unfinished has failed.
 
-    def _record_rung(self, rung: Rung) -> None:
-        trials = [self._after(rung.rung, outcome) for outcome in rung.outcomes]
-        measured = {o.number: t.reports[-1] for o, t in zip(rung.outcomes, trials, strict=True) if o.report}
-        complete = [trial for trial in trials if trial.state is State.COMPLETE]
-        others = [trial for trial in trials if trial.state is not State.COMPLETE]
-        self._database.record_rung(
-            self._id,
-            measured,
-            {trial.number: trial.state for trial in others},
-            {trial.number: trial.message for trial in others if trial.message},
-            {outcome.number: outcome.latency for outcome in rung.outcomes if outcome.latency is not None},
-        )
-        for trial in complete:
-            self._database.finish_trial(
-                self._id,
-                trial.number,
-                State.COMPLETE,
-                message=trial.message or None,
-                module_file=trial.module_file,
-                predictions_file=trial.predictions_file,
-            )
-        self._trials.update({trial.number: trial for trial in trials})
-
-    def _after(self, rung: int, outcome: Outcome) -> Trial:
-        trial = self._trials[outcome.number]
-        reports = trial.reports
-        if outcome.report is not None:
-            reports += (_kept(rung, outcome.report),)
-        logits, test, own = outcome.validation_logits, outcome.test_logits, outcome.module_logits
-        return replace(
-            trial,
-            state=outcome.state,
-            reports=reports,
-            message=outcome.message,
-            latency=trial.latency if outcome.latency is None else outcome.latency,
-            module_file=None if outcome.module is None else self._files.put(outcome.module),
-            predictions_file=None
-            if logits is None
-            else self._keep_logits(validation=logits, test=test, module=own),
-        )
-
-    def _keep_logits(self, **parts: Logits | None) -> str:
-        return self._files.put(save_arrays({name: part for name, part in parts.items() if part is not None}))
-
-    def ended(self, job: Job, failure: str | None = None) -> None:
-        """A job gives no more results: what it left unfinished has failed."""
+        Unless the study is being left, or the worker was lost and another one may go on after the last rung.
+        """
         self._running.remove(job)
-        if isinstance(job, Baselines):
-            if len(self._baselines) < BASELINES:
-                raise SearchError(f"the baselines could not be scored: {failure}")
+        if failure is None and self.stopping:
             return
-        left = [self._trials[e.number] for e in job.entries if self._trials[e.number].state is State.RUNNING]
-        message = failure or "the worker gave no result"
-        for trial in left:
-            self._database.finish_trial(self._id, trial.number, State.FAIL, message=message)
-            self._trials[trial.number] = replace(trial, state=State.FAIL, message=message)
+        if isinstance(job, Baselines):
+            self._end_baselines(failure, lost=lost)
+            return
+        left = [e.number for e in job.entries if self._trials[e.number].state in UNFINISHED]
+        if not (left and lost and self._may_lose(job.number)):
+            self._recording.finish(left, State.FAIL, failure or "the worker gave no result")
+        elif self._finals is None:
+            self._open.insert(0, job.number)
+        else:
+            self._finals.insert(0, job.number)
+
+    def _end_baselines(self, failure: str | None, *, lost: bool) -> None:
+        if len(self._recording.baselines) == BASELINES:
+            return
+        if not (lost and self._may_lose(-1)):
+            raise SearchError(f"the baselines could not be scored: {failure}")
+        self._baselines_started = False
+
+    def _may_lose(self, number: int) -> bool:
+        self._lost[number] = self._lost.get(number, 0) + 1
+        return self._lost[number] <= LOST
 
     def _tell_progress(self) -> None:
         searched = self._searched()
@@ -488,9 +361,5 @@ class Search:
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
 
 
-def _kept(rung: int, measured: Measured) -> Report:
-    """A report of the engine as the store keeps it."""
-    values = asdict(measured)
-    gates = tuple(Gate(**gate) for gate in values.pop("gates"))
-    values.pop("best_epoch")  # a finished trial's message tells it
-    return Report(rung=rung, gates=gates, **values)
+def _singly(trials: Sequence[Trial]) -> list[tuple[Trial, ...]]:
+    return [(trial,) for trial in trials]

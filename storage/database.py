@@ -11,10 +11,10 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from storage import choice, leases, reading, trials, writing
+from storage import choice, files_in_use, leases, reading, trials, writing
 from storage.engines import for_reading, for_writing, open_engine, storage_error
 from storage.migrating import migrate
-from storage.records import Baseline, Export, Report, State, Study, Trial
+from storage.records import Baseline, Export, Report, Request, State, Study, Trial
 from storage.urls import database_url, shown
 
 
@@ -96,14 +96,20 @@ class Database:
         states: Mapping[int, State],
         messages: Mapping[int, str] | None = None,
         latencies: Mapping[int, Mapping[str, Any]] | None = None,
+        found: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
         """Keep one rung of a bracket: trial number -> report, new state, message, latency; all or nothing.
+
+        `found` are columns such as `module_file` and `checkpoint_file`; a checkpoint of an earlier rung is
+        forgotten.
 
         Raises:
             StorageError: if a trial is unknown, finished, or has a report of this rung.
         """
         with self._write() as session:
-            trials.record_rung(session, study_id, reports, states, messages or {}, latencies or {})
+            trials.record_rung(
+                session, study_id, reports, states, messages or {}, latencies or {}, found or {}
+            )
 
     def finish_trial(
         self,
@@ -134,9 +140,9 @@ class Database:
             trials.finish_trial(session, study_id, number, state, found)
 
     def fail_running_trials(self, study_id: int, message: str) -> list[int]:
-        """After a crash: every WAITING or RUNNING trial becomes FAIL; returns their numbers."""
+        """Every WAITING or RUNNING trial becomes FAIL; returns their numbers."""
         with self._write() as session:
-            return trials.fail_running_trials(session, study_id, message)
+            return trials.end_trials(session, study_id, State.FAIL, message)
 
     def add_baseline(self, study_id: int, baseline: Baseline) -> None:
         """Keep one baseline; StorageError if the study has one of this name."""
@@ -147,6 +153,16 @@ class Database:
         """Keep more of what describes the study's task, beside what is known of it."""
         with self._write() as session:
             writing.add_meta_features(session, study_id, features)
+
+    def add_run(self, study_id: int, run: Mapping[str, Any]) -> None:
+        """Keep what asked for a study, or what runs it now, after those before."""
+        with self._write() as session:
+            writing.add_run(session, study_id, run)
+
+    def files_in_use(self, hashes: Iterable[str]) -> set[str]:
+        """Those of the content hashes that any row names: files that must stay."""
+        with self._read() as session:
+            return files_in_use.named(session, hashes)
 
     def set_recommendation(self, study_id: int, recommendation: Mapping[str, Any]) -> None:
         """Keep the study's recommendation in place of an earlier one."""
@@ -188,6 +204,43 @@ class Database:
         with self._write() as session:
             study_id = leases.claim_study(session, worker, lease_seconds)
             return None if study_id is None else reading.study(session, study_id)
+
+    def claim(
+        self, study_id: int, worker: str, lease_seconds: float = 30.0, dead: str | None = None
+    ) -> Study | None:
+        """Take this study if it waits, even paused, or if its worker is silent or the one named `dead`.
+
+        None where it is finished, or run by somebody else. A request that it had is forgotten.
+        """
+        with self._write() as session:
+            taken = leases.claim(session, study_id, worker, lease_seconds, dead)
+            return reading.study(session, study_id) if taken else None
+
+    def ask(self, study_id: int, request: Request | None) -> None:
+        """Set what a study that is not finished is asked to do; None takes an earlier request back."""
+        with self._write() as session:
+            leases.ask(session, study_id, request)
+
+    def request(self, study_id: int) -> Request | None:
+        """What a study is asked to do; cheap enough to be looked at every second."""
+        with self._read() as session:
+            return leases.request(session, study_id)
+
+    def rest(self, study_id: int, message: str, *, paused: bool) -> None:
+        """Let a study wait: for any worker, or paused until it is claimed by name.
+
+        Its trials in training wait with it and keep their checkpoints. A finished study stays as it is.
+        """
+        with self._write() as session:
+            if leases.rest(session, study_id, message, paused=paused):
+                trials.rest_trials(session, study_id)
+
+    def cancel(self, study_id: int, message: str) -> None:
+        """End a study and its unfinished trials for good; a finished one stays as it is."""
+        with self._write() as session:
+            if leases.is_open(session, study_id):
+                trials.end_trials(session, study_id, State.PRUNED, message)
+                writing.set_study_state(session, study_id, State.FAIL, message, None)
 
     def heartbeat(self, study_id: int, worker: str) -> bool:
         """Renew the worker's lease; False when the study is no longer this worker's."""

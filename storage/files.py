@@ -64,6 +64,10 @@ class Files:
             )
         return path
 
+    def remove(self, content_hash: str) -> None:
+        """Forget a content that no row of the database names any more; nothing where it is gone already."""
+        (self.folder / content_hash).unlink(missing_ok=True)
+
     def _keep(self, blocks: Iterable[bytes]) -> str:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, selectinload
 
 from storage.errors import StorageError
-from storage.records import Baseline, Export, Gate, Report, State, Study, Trial
+from storage.records import Baseline, Export, Gate, Report, Request, State, Study, Trial
 from storage.tables import BaselineRow, ExportRow, ReportRow, StudyRow, TrialRow
 
 SHOWN_NAMES = 5
@@ -87,6 +87,9 @@ def _study(
         baselines=baselines,
         recommendation=row.recommendation,
         exports=exports,
+        worker=row.worker,
+        request=None if row.request is None else Request(row.request),
+        runs=tuple(row.runs or ()),
     )
 
 
@@ -106,6 +109,7 @@ def _trial(row: TrialRow) -> Trial:
         test=row.test,
         module_file=row.module_file,
         predictions_file=row.predictions_file,
+        checkpoint_file=row.checkpoint_file,
         latency=row.latency,
         message=row.message,
     )

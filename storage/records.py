@@ -23,6 +23,13 @@ class State(StrEnum):
     FAIL = "FAIL"
 
 
+class Request(StrEnum):
+    """What a person wants of a study that is under way; whoever runs it obeys after the rung in flight."""
+
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """How far one gate of a mixture was open, over the validation split."""
@@ -84,6 +91,9 @@ class Trial:
     """Content hash of the trained module (safetensors)."""
     predictions_file: str | None = None
     """Content hash of the logits (safetensors: `validation`, and `test` for finalists)."""
+    checkpoint_file: str | None = None
+    """Content hash of where its training stands (safetensors); None before the first rung, for a finished
+    trial, and where it would be too large."""
     latency: Mapping[str, Any] | None = None
     """Inference latency as `trainers.latency.Latency` writes itself; None where it was not measured."""
     message: str = ""
@@ -149,3 +159,9 @@ class Study:
     baselines: tuple[Baseline, ...] = ()
     recommendation: Mapping[str, Any] | None = None
     exports: tuple[Export, ...] = ()
+    worker: str | None = None
+    """Who runs it; None while nobody does. A worker that died without a word is still named."""
+    request: Request | None = None
+    """What it is asked to do; a study that waits with PAUSE is paused."""
+    runs: tuple[Mapping[str, Any], ...] = ()
+    """What asked for it and what ran it: a command, versions, the time; JSON values only."""

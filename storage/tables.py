@@ -58,6 +58,9 @@ class StudyRow(Base):
     """Who runs the study; None while nobody does."""
     heartbeat: Mapped[datetime | None]
     """When the worker last said that it is alive."""
+    request: Mapped[str | None]
+    """A `Request`."""
+    runs: Mapped[list[dict[str, Any]] | None]
     # lazy="raise": a page that lists studies must not load their trials one study at a time.
     trials: Mapped[list[TrialRow]] = relationship(lazy="raise", order_by="TrialRow.number")
     baselines: Mapped[list[BaselineRow]] = relationship(lazy="raise", order_by="BaselineRow.id")
@@ -85,6 +88,7 @@ class TrialRow(Base):
     test: Mapped[dict[str, Any] | None]
     module_file: Mapped[str | None]
     predictions_file: Mapped[str | None]
+    checkpoint_file: Mapped[str | None]
     latency: Mapped[dict[str, Any] | None]
     message: Mapped[str] = mapped_column(Message, default="")
     reports: Mapped[list[ReportRow]] = relationship(lazy="raise", order_by="ReportRow.rung")

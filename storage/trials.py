@@ -41,9 +41,18 @@ def record_rung(
     states: Mapping[int, State],
     messages: Mapping[int, str],
     latencies: Mapping[int, Mapping[str, Any]],
+    found: Mapping[int, Mapping[str, Any]],
 ) -> None:
-    """Keep what a bracket measured at one rung, and who goes on: all of it or nothing."""
-    rows = _unfinished(session, study_id, {*reports, *states, *messages, *latencies})
+    """Keep what a bracket measured at one rung, who goes on, and what the others left: all or nothing.
+
+    `found` are further columns by number; what is None leaves one as it was. A checkpoint is that of this
+    rung or none: an earlier one would let a trial go on from before what is written down.
+    """
+    rows = _unfinished(session, study_id, {*reports, *states, *messages, *latencies, *found})
+    for number in reports:
+        rows[number].checkpoint_file = None
+    for number, columns in found.items():
+        _set(rows[number], columns)
     for number, latency in latencies.items():
         rows[number].latency = dict(latency)
     for number, report in reports.items():
@@ -64,17 +73,28 @@ def finish_trial(
         raise StorageError(f"{state} does not finish a trial; possible are {', '.join(sorted(FINISHED))}")
     row = _unfinished(session, study_id, [number])[number]
     row.state = state
+    row.checkpoint_file = None
+    _set(row, found)
+
+
+def _set(row: TrialRow, found: Mapping[str, Any]) -> None:
     for column, value in found.items():
         if value is not None:
             setattr(row, column, value)
 
 
-def fail_running_trials(session: Session, study_id: int, message: str) -> list[int]:
-    """Numbers of the trials that a crash left unfinished; they become FAIL."""
+def rest_trials(session: Session, study_id: int) -> None:
+    """Mark what nobody trains any more as WAITING; it keeps its bracket, reports and checkpoint."""
+    query = update(TrialRow).where(TrialRow.study_id == study_id, TrialRow.state == State.RUNNING)
+    session.execute(query.values(state=State.WAITING))
+
+
+def end_trials(session: Session, study_id: int, state: State, message: str) -> list[int]:
+    """Numbers of the trials that were unfinished; they end in this state and without checkpoints."""
     query = (
         update(TrialRow)
         .where(TrialRow.study_id == study_id, TrialRow.state.not_in(FINISHED))
-        .values(state=State.FAIL, message=message)
+        .values(state=state, message=message, checkpoint_file=None)
         .returning(TrialRow.number)
     )
     study_row(session, study_id)
@@ -113,6 +133,7 @@ def _row(study_id: int, trial: Trial) -> TrialRow:
         test=None if trial.test is None else numbers(trial.test),
         module_file=trial.module_file,
         predictions_file=trial.predictions_file,
+        checkpoint_file=trial.checkpoint_file,
         latency=None if trial.latency is None else dict(trial.latency),
         message=trial.message,
     )

@@ -72,7 +72,7 @@ def set_study_state(
         row.started = now(session)
     row.finished = now(session) if state in FINISHED else None
     if state in FINISHED:
-        row.worker = row.heartbeat = None
+        row.worker = row.heartbeat = row.request = None
 
 
 def add_meta_features(session: Session, study_id: int, features: Mapping[str, float]) -> None:
@@ -80,6 +80,12 @@ def add_meta_features(session: Session, study_id: int, features: Mapping[str, fl
     row = study_row(session, study_id)
     known = row.task.get("meta_features", {})
     row.task = {**row.task, "meta_features": {**known, **numbers(features)}}
+
+
+def add_run(session: Session, study_id: int, run: Mapping[str, Any]) -> None:
+    """Keep one more of the runs of a study."""
+    row = study_row(session, study_id)
+    row.runs = [*(row.runs or ()), dict(run)]
 
 
 def set_recommendation(session: Session, study_id: int, recommendation: Mapping[str, Any]) -> None:

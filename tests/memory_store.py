@@ -49,7 +49,10 @@ class MemoryDatabase:
         states: Mapping[int, State],
         messages: Mapping[int, str] | None = None,
         latencies: Mapping[int, Mapping[str, Any]] | None = None,
+        found: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
+        for number, columns in (found or {}).items():
+            self._change(number, **columns)
         for number, report in reports.items():
             known = self._trials[number].reports
             assert report.rung not in {one.rung for one in known}, f"trial {number} has this rung already"
@@ -65,15 +68,12 @@ class MemoryDatabase:
         kept = {name: value for name, value in found.items() if value is not None}
         self._change(number, state=state, **kept)
 
-    def fail_running_trials(self, study_id: int, message: str) -> list[int]:
-        left = [number for number, trial in self._trials.items() if trial.state not in FINISHED]
-        for number in left:
-            self._change(number, state=State.FAIL, message=message)
-        return left
-
     def add_baseline(self, study_id: int, baseline: Baseline) -> None:
         assert baseline.name not in self._baselines, f"there is a baseline {baseline.name} already"
         self._baselines[baseline.name] = baseline
+
+    def files_in_use(self, hashes: Iterable[str]) -> set[str]:
+        return set()
 
     def set_study_state(
         self, study_id: int, state: State, message: str | None = None, seconds: float | None = None
@@ -105,6 +105,9 @@ class MemoryFiles:
         name = hashlib.sha256(content).hexdigest()
         self._contents[name] = Content(content)
         return name
+
+    def remove(self, content_hash: str) -> None:
+        self._contents.pop(content_hash, None)
 
     def path(self, content_hash: str) -> Content:
         return self._contents[content_hash]

@@ -86,8 +86,8 @@ class TableWorker:
         if isinstance(job, Baselines):
             yield from ((0.0, self._baseline(name, score)) for name, score in BASELINES.items())
             return
-        entries, before = list(job.entries), 0
-        for rung, epochs in enumerate(job.rungs):
+        entries, before = list(job.entries), job.rungs[job.begun - 1] if job.begun else 0
+        for rung, epochs in list(enumerate(job.rungs))[job.begun :]:
             seconds = sum(self.landscape.epoch_seconds(config_of(e)) * (epochs - before) for e in entries)
             late = self.now() + seconds > job.allowance.deadline
             outcomes = self._rung(job, rung, entries, late)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,9 +68,12 @@ def gate_after(epochs: int) -> Gate:
 class Table:
     """Trains by looking up: the score grows with the learning rate and the epochs."""
 
-    def __init__(self, *, diverging: str | None = None) -> None:
+    def __init__(self, *, diverging: str | None = None, checkpoints: bool = False) -> None:
         self.diverging = diverging
+        self.checkpoints = checkpoints
         self.trained: list[int] = []
+        self.begun: list[tuple[int, int]] = []
+        """Brackets, and after how many rungs they went on."""
 
     def perform(self, job: Job) -> Iterator[Result]:
         if isinstance(job, Baselines):
@@ -86,7 +90,8 @@ class Table:
                 )
             return
         entries = list(job.entries)
-        for rung, epochs in enumerate(job.rungs):
+        self.begun.append((job.number, job.begun))
+        for rung, epochs in list(enumerate(job.rungs))[job.begun :]:
             last = rung == len(job.rungs) - 1
             reports = {e.number: self._report(e.method, e.values["learning_rate"], epochs) for e in entries}
             standings = [
@@ -121,7 +126,11 @@ class Table:
                     )
                 else:
                     state = State.RUNNING if e.number in kept else State.PRUNED
-                    outcomes.append(Outcome(number=e.number, state=state, report=report))
+                    stands = f"checkpoint of {e.number} at {rung}".encode()
+                    checkpoint = stands if self.checkpoints and state is State.RUNNING else None
+                    outcomes.append(
+                        Outcome(number=e.number, state=state, report=report, checkpoint=checkpoint)
+                    )
             yield Rung(bracket=job.number, rung=rung, outcomes=tuple(outcomes))
             entries = [e for e, o in zip(entries, outcomes, strict=True) if o.state is State.RUNNING]
             if not entries:
@@ -162,9 +171,25 @@ class Store:
         spec = StudySpec(train=DataFile(name="t.csv"), backbone="none", **given)  # type: ignore[arg-type]
         self.id = self.database.create_study(name, spec.to_json(), make_task().summary(), worker="test").id
 
-    def search(self, clock: Clock | None = None, no_full: str = "") -> Search:
-        clock = clock or Clock(None)
-        return Search(self.database, self.files, self.id, make_task(), SPACE, cost, clock, no_full=no_full)
+    def search(
+        self,
+        clock: Clock | None = None,
+        no_full: str = "",
+        *,
+        on: Any = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> Search:
+        return Search(
+            on or self.database,
+            self.files,
+            self.id,
+            make_task(),
+            SPACE,
+            cost,
+            clock or Clock(None),
+            no_full=no_full,
+            stopping=stopping,
+        )
 
     @property
     def study(self) -> Study:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from jaxtyping import Float
 from numpy import ndarray
 
+from trainers.backbone import Backbone
 from trainers.building import AnyStack, build_stack
+from trainers.course import Course
+from trainers.data import Data
 from trainers.fidelity import Fidelity, Report
 from trainers.method import MethodConfig
+from trainers.resuming import Checkpoint, parts_of
 from trainers.stack import Candidate, State
-from trainers.train import Training
+from trainers.train import Training, start
+
+TRAINING = "training"
+"""Part of a checkpoint: who has not stopped stands there. The rest is the best epoch."""
 
 
 class EarlyStopping:
@@ -36,7 +42,7 @@ class EarlyStopping:
         self.patience = patience
         self._training = training
         self._courses = [
-            _Course(candidate, training.data.task.metric) for candidate in training.stack.candidates
+            Course(candidate, training.data.task.metric) for candidate in training.stack.candidates
         ]
         self._running = list(self._courses)
         """Those in the stack, in its order."""
@@ -75,6 +81,24 @@ class EarlyStopping:
         self._courses = [self._courses[i] for i in kept]
         self._go_on_with([i for i, course in enumerate(self._running) if course in self._courses])
 
+    def checkpoints(self) -> list[Checkpoint] | None:
+        """Where each candidate stands; None for a stack that remembers more than can be told."""
+        inside = self._training.checkpoints()
+        if inside is None:
+            return None
+        places = {course: place for place, course in enumerate(self._running)}
+        return [
+            replace(one.checkpoint(), parts={TRAINING: inside[places[one]]} if one in places else {})
+            for one in self._courses
+        ]
+
+    def go_on_from(self, candidates: Sequence[Candidate], checkpoints: Sequence[Checkpoint]) -> None:
+        """Take over the checkpoints of all candidates; the training holds those that have not stopped."""
+        metric = self._training.data.task.metric
+        both = [(Course(c, metric, one), one) for c, one in zip(candidates, checkpoints, strict=True)]
+        self._courses = [course for course, _ in both]
+        self._running = [course for course, one in both if TRAINING in one.parts]
+
     def _one_epoch(self) -> None:
         reports = self._training.advance(Fidelity(epochs=self._training.done + 1))
         states = self._training.stack.states()
@@ -105,43 +129,26 @@ class EarlyStopping:
             course.rescore(report)
 
 
-class _Course:
-    """How far one candidate came, and its best epoch."""
+def resumed(
+    backbone: Backbone,
+    data: Data,
+    candidates: Sequence[Candidate],
+    checkpoints: Sequence[Checkpoint],
+    *,
+    epochs: int,
+    seed: int,
+    patience: int,
+) -> EarlyStopping:
+    """The training that checkpoints of all its candidates are of, from where they stand.
 
-    def __init__(self, candidate: Candidate, metric: str) -> None:
-        self.candidate = candidate
-        self.state: State = {}
-        """After the best epoch."""
-        self._metric = metric
-        self._best: Report | None = None
-        self._epochs = 0
-        self._seconds = 0.0
-
-    @property
-    def waited(self) -> int:
-        """Epochs since the best one."""
-        return 0 if self._best is None else self._epochs - self._best.epochs
-
-    def add(self, report: Report, state: State) -> None:
-        self._epochs, self._seconds = report.epochs, report.seconds
-        if self._best is None or self._merit(report) > self._merit(self._best):
-            self._best, self.state = report, state
-
-    def rescore(self, report: Report) -> None:
-        """Take the metrics and gates of the best state from a report that was made of it anew."""
-        assert self._best is not None
-        self._best = replace(self._best, metrics=report.metrics, gates=report.gates)
-        self._seconds += report.seconds
-
-    def report(self) -> Report:
-        best = self._best
-        assert best is not None
-        earlier = best.epochs if best.epochs < self._epochs else None
-        return replace(best, epochs=self._epochs, seconds=self._seconds, best_epoch=earlier)
-
-    def _merit(self, report: Report) -> tuple[float, float]:
-        """Larger is better; what diverged is worse than all that did not."""
-        score, loss = report.metrics[self._metric], report.metrics["loss"]
-        if not all(map(math.isfinite, (score, loss, report.train_loss))):
-            return -math.inf, -math.inf
-        return score, -loss
+    Raises:
+        CheckpointError: if the checkpoints are not of one stack.
+    """
+    inside = parts_of(checkpoints, TRAINING)
+    running = [c for c, one in zip(candidates, checkpoints, strict=True) if TRAINING in one.parts]
+    # Where all have stopped, the stack is not trained on: it only tells what `_restore` makes.
+    stack = running or list(candidates)
+    training = start(backbone, data, stack, epochs=epochs, seed=seed, checkpoints=inside or None)
+    stopping = EarlyStopping(training, patience)
+    stopping.go_on_from(candidates, checkpoints)
+    return stopping

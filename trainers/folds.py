@@ -12,9 +12,10 @@ from trainers.backbone import Backbone
 from trainers.building import AnyStack
 from trainers.cross_validation import Rows, fold_rows, fold_tasks, out_of_fold
 from trainers.data import Data
-from trainers.early_stopping import EarlyStopping
+from trainers.early_stopping import EarlyStopping, resumed
 from trainers.fidelity import Fidelity, Gate, Report
 from trainers.method import MethodConfig
+from trainers.resuming import Checkpoint, parts_of
 from trainers.stack import Candidate, State
 from trainers.task import Split
 from trainers.tokens import Tokens
@@ -37,16 +38,26 @@ class FoldedTraining:
         epochs: int,
         seed: int,
         batch_size: int = BATCH_SIZE,
+        checkpoints: Sequence[Checkpoint] | None = None,
     ) -> None:
+        """Begin from the candidates' seeds, or go on from where checkpoints of them stand."""
         self.backbone = backbone
         self.data = data
         self.epochs = epochs
         self.seed = seed
         self.batch_size = batch_size
-        self.parts = [self._started(part, candidates) for part in fold_data(data)]
+        self.parts = [
+            self._started(part, candidates, None if checkpoints is None else parts_of(checkpoints, str(fold)))
+            for fold, part in enumerate(fold_data(data))
+        ]
         self._whole: Training | None = None
 
-    def _started(self, data: Data, candidates: Sequence[Candidate]) -> Training:
+    def _started(
+        self,
+        data: Data,
+        candidates: Sequence[Candidate],
+        checkpoints: Sequence[Checkpoint] | None = None,
+    ) -> Training:
         return start(
             self.backbone,
             data,
@@ -54,6 +65,7 @@ class FoldedTraining:
             epochs=self.epochs,
             seed=self.seed,
             batch_size=self.batch_size,
+            checkpoints=checkpoints,
         )
 
     @property
@@ -110,6 +122,17 @@ class FoldedTraining:
         """The modules, trained on all rows."""
         return self.whole.deployed()
 
+    def checkpoints(self) -> list[Checkpoint] | None:
+        """Where each candidate stands in each fold; None for a stack that remembers more than can be told."""
+        found = [part.checkpoints() for part in self.parts]
+        folds = [checkpoints for checkpoints in found if checkpoints is not None]
+        if len(folds) < len(found):
+            return None
+        return [
+            Checkpoint({}, parts={str(fold): one for fold, one in enumerate(own)})
+            for own in zip(*folds, strict=True)
+        ]
+
     def select(self, kept: list[int]) -> None:
         """Drop all other candidates; those that stay go on as if nothing had happened."""
         for part in self.parts:
@@ -130,17 +153,23 @@ def begin(
     epochs: int,
     seed: int,
     patience: int | None = None,
+    checkpoints: Sequence[Checkpoint] | None = None,
 ) -> AnyTraining:
-    """A new training of candidates that can share a stack, with folds where the task has them.
+    """A training of candidates that can share a stack, with folds where the task has them.
+
+    It is a new one, or goes on from where checkpoints of all the candidates stand.
 
     Raises:
         ValueError: for patience with folds: in each fold a candidate would stop at another epoch.
+        CheckpointError: if the checkpoints are not of one stack.
     """
     if data.task.folds is not None:
         if patience is not None:
             raise ValueError("candidates that are trained in folds cannot stop early")
-        return FoldedTraining(backbone, data, candidates, epochs=epochs, seed=seed)
-    training = start(backbone, data, candidates, epochs=epochs, seed=seed)
+        return FoldedTraining(backbone, data, candidates, epochs=epochs, seed=seed, checkpoints=checkpoints)
+    if patience is not None and checkpoints is not None:
+        return resumed(backbone, data, candidates, checkpoints, epochs=epochs, seed=seed, patience=patience)
+    training = start(backbone, data, candidates, epochs=epochs, seed=seed, checkpoints=checkpoints)
     return training if patience is None else EarlyStopping(training, patience)
 
 

@@ -200,6 +200,15 @@ class Stack:
             for candidate, placed, state in zip(self.candidates, self.placed, self.states(), strict=True)
         ]
 
+    def chances(self) -> list[Tensor] | None:
+        """The state of each candidate's generator; None where nothing is left to chance."""
+        return None if self._chance is None else [chance.get_state() for chance in self._chance]
+
+    def set_chances(self, states: Sequence[Tensor]) -> None:
+        """Let chance go on from states that `chances` gave."""
+        for chance, state in zip(self._chance or (), states, strict=True):
+            chance.set_state(state)
+
     def select(self, kept: Sequence[int]) -> Stack:
         """A stack of some of the candidates, as trained so far; it predicts the same."""
         states = self.states()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from trainers.fidelity import Fidelity, Report
 from trainers.imbalance import weighting
 from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
+from trainers.resuming import Checkpoint, Resumable, common, parts_of
 from trainers.stack import Candidate, State
 from trainers.tokens import Tokens
 
@@ -84,6 +86,44 @@ class Training:
         self.gates = [self.gates[i] for i in kept]
         self.train_loss = [self.train_loss[i] for i in kept]
 
+    def checkpoints(self) -> list[Checkpoint] | None:
+        """Where each candidate stands; None for a stack that remembers more than can be told.
+
+        A training of the same candidates that goes on from there equals one that was never interrupted.
+        """
+        stack, optimizer = self.stack, self.optimizer
+        if not isinstance(stack, Resumable):
+            return None
+        rows = {"parameters": stack.parameters, "mean": optimizer.mean, "square": optimizer.square}
+        states = {name: stack.unpack(row) for name, row in rows.items()}
+        chances = stack.chances()
+        facts = {"epochs": self.done, "steps": optimizer.steps, "seconds": self.seconds}
+        return [
+            Checkpoint(
+                {} if chances is None else {"chance": chances[i]},
+                {**facts, "train_loss": self.train_loss[i]},
+                {name: Checkpoint(states[name][i]) for name in states},
+            )
+            for i in range(len(stack))
+        ]
+
+    def go_on_from(self, checkpoints: Sequence[Checkpoint]) -> None:
+        """Take up, with a stack of these checkpoints' parameters, the training that they are of.
+
+        Raises:
+            CheckpointError: if the checkpoints are not of one stack.
+        """
+        stack, optimizer = self.stack, self.optimizer
+        self.done, optimizer.steps = common(checkpoints, "epochs"), common(checkpoints, "steps")
+        self.seconds = common(checkpoints, "seconds")
+        self.train_loss = [checkpoint.facts["train_loss"] for checkpoint in checkpoints]
+        for moment in ("mean", "square"):
+            packed = stack.pack([part.tensors for part in parts_of(checkpoints, moment)])
+            setattr(optimizer, moment, packed.to(stack.backbone.device))
+        chances = [one.tensors["chance"] for one in checkpoints if "chance" in one.tensors]
+        if chances and isinstance(stack, Resumable):
+            stack.set_chances(chances)
+
     def _take(self, stack: AnyStack) -> None:
         self.stack = stack
         self.optimizer = _optimizer(stack)
@@ -129,15 +169,19 @@ def start(
     epochs: int,
     seed: int,
     batch_size: int = BATCH_SIZE,
+    checkpoints: Sequence[Checkpoint] | None = None,
 ) -> Training:
-    """A new training of candidates that can share a stack."""
-    return Training(
-        build_stack(backbone, candidates, data.task.outputs),
-        data,
-        epochs=epochs,
-        seed=seed,
-        batch_size=batch_size,
-    )
+    """A training of candidates that can share a stack: a new one, or from where checkpoints of it stand.
+
+    Raises:
+        CheckpointError: if the checkpoints are not of one stack.
+    """
+    states = None if checkpoints is None else [c.tensors for c in parts_of(checkpoints, "parameters")]
+    stack = build_stack(backbone, candidates, data.task.outputs, states)
+    training = Training(stack, data, epochs=epochs, seed=seed, batch_size=batch_size)
+    if checkpoints is not None:
+        training.go_on_from(checkpoints)
+    return training
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from selector.jobs import Job, JobSource, Wait, title
 from selector.runners.mailbox import Parcel
 from selector.study_log import LOG, pass_on
-from selector.work import one_line
+from selector.stack_group import one_line
 
 LOST = "the worker ended without finishing its job"
 

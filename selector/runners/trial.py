@@ -10,8 +10,9 @@ from typing import Any
 import ray
 from ray import tune
 
+from selector.stack_group import one_line
 from selector.study_log import LOG, collected
-from selector.work import Worker, one_line
+from selector.work import Worker
 
 _resident: dict[int, Worker] = {}
 """The worker of this process, by study. Actors are reused, so a backbone is loaded once for each of them."""

@@ -65,25 +65,6 @@ def test_gates_are_kept_with_every_report_of_a_mixture(tmp_path: Path) -> None:
             assert kept == ([asdict(gate_after(report.epochs))] if trial.method == "unipelt" else [])
 
 
-def test_a_search_that_died_goes_on_and_loses_no_finished_trial(tmp_path: Path) -> None:
-    for death in (1, 3, 5, 7, 9, 12):
-        folder = tmp_path / str(death)
-        folder.mkdir()
-        store = Store(folder, bracket_size=4)
-        first = Table()
-        run(store.search(), first, stop_after=death)
-        before = {t.number: t for t in store.study.trials if t.state in (State.COMPLETE, State.PRUNED)}
-        second = Table()
-        run(store.search(), second)
-        after = {trial.number: trial for trial in store.study.trials}
-        assert all(after[number] == trial for number, trial in before.items())
-        assert not set(before) & set(second.trained), "nothing finished is trained twice"
-        done = [t for t in after.values() if t.repeat_of is None and t.state is not State.FAIL]
-        assert len(done) == 12
-        repeats = [t for t in after.values() if t.repeat_of is not None and t.state is State.COMPLETE]
-        assert len({(t.repeat_of, t.seed) for t in repeats}) == len(repeats) == 9
-
-
 def test_a_method_that_diverges_fails_alone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run(store.search(), Table(diverging="prefix"))

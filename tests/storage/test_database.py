@@ -220,6 +220,42 @@ def test_crashed_study_has_its_unfinished_trials_failed(database: Database) -> N
     ]
 
 
+def test_a_trial_keeps_the_checkpoint_of_its_last_rung_and_none_when_it_ends(database: Database) -> None:
+    study_id = running_study(database, trials=3).id
+    first = {number: {"checkpoint_file": f"file {number}"} for number in range(3)}
+    database.record_rung(study_id, {n: report() for n in range(3)}, {}, found=first)
+    assert [t.checkpoint_file for t in database.study(study_id).trials] == ["file 0", "file 1", "file 2"]
+    ended = {0: {"checkpoint_file": "later"}, 1: {"module_file": "module", "test": {"accuracy": 0.5}}}
+    states = {0: State.RUNNING, 1: State.COMPLETE, 2: State.RUNNING}
+    database.record_rung(study_id, {n: report(rung=1) for n in range(3)}, states, found=ended)
+    trials = database.study(study_id).trials
+    assert [trial.checkpoint_file for trial in trials] == ["later", None, None]
+    assert (trials[1].module_file, trials[1].test) == ("module", {"accuracy": 0.5})
+    database.fail_running_trials(study_id, "the end")
+    assert [trial.checkpoint_file for trial in database.study(study_id).trials] == [None, None, None]
+
+
+def test_files_that_a_row_names_are_in_use(database: Database) -> None:
+    spec = {"train": {"name": "rows.csv", "sha256": "data"}, "validation": None}
+    study_id = database.create_study("tickets", spec, {}).id
+    database.add_trials(study_id, [trial(0, module_file="module", checkpoint_file="checkpoint")])
+    database.add_baseline(study_id, Baseline(name="probe", validation={}, test={}, predictions_file="logits"))
+    named = {"data", "module", "checkpoint", "logits"}
+    assert database.files_in_use([*named, "nobody's"]) == named
+    assert database.files_in_use([]) == set()
+
+
+def test_runs_of_a_study_are_kept_in_order(database: Database) -> None:
+    study_id = running_study(database).id
+    assert database.study(study_id).runs == ()
+    for command in ("peltier submit rows.csv", "peltier work"):
+        database.add_run(study_id, {"command": command, "torch": "2.13.0"})
+    assert [run["command"] for run in database.study(study_id).runs] == [
+        "peltier submit rows.csv",
+        "peltier work",
+    ]
+
+
 def test_names_and_numbers_are_taken_once(database: Database) -> None:
     study_id = running_study(database).id
     with pytest.raises(StorageError, match="'tickets' exists already; choose another name"):

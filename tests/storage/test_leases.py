@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from storage.database import Database
-from storage.records import State
+from storage.records import Request, State, Trial
 from storage.tables import StudyRow
 
 CLAIM_ALL = """
@@ -60,7 +61,7 @@ def test_study_of_a_silent_worker_is_taken_over_and_the_old_worker_learns_it(dat
     assert database.claim_study("new") is None
     fall_silent(database, study.id)
     taken = database.claim_study("new")
-    assert taken == study
+    assert taken == replace(study, worker="new")
     assert not database.heartbeat(study.id, "old")
     assert not database.release(study.id, "old")
     assert database.heartbeat(study.id, "new")
@@ -96,3 +97,56 @@ def test_running_study_without_a_worker_is_left_alone(database: Database) -> Non
     study = database.create_study("by hand", {}, {})
     database.set_study_state(study.id, State.RUNNING)
     assert database.claim_study("worker", lease_seconds=0) is None
+
+
+def test_a_paused_study_is_claimed_by_name_only(database: Database) -> None:
+    study = database.create_study("paused", {}, {}, worker="first")
+    database.add_trials(
+        study.id,
+        [
+            Trial(number=0, method="lora", config={}, seed=0, state=State.RUNNING, bracket=0),
+            Trial(number=1, method="lora", config={}, seed=0, state=State.PRUNED, bracket=0),
+        ],
+    )
+    database.rest(study.id, "paused", paused=True)
+    found = database.study(study.id)
+    assert (found.state, found.request, found.worker) == (State.WAITING, Request.PAUSE, None)
+    assert [trial.state for trial in found.trials] == [State.WAITING, State.PRUNED]
+    assert database.claim_study("daemon", lease_seconds=0) is None
+    taken = database.claim(study.id, "second")
+    assert taken is not None and (taken.worker, taken.request) == ("second", None)
+    database.rest(study.id, "handed on", paused=False)
+    assert database.claim_study("daemon") is not None
+
+
+def test_a_study_is_claimed_from_the_dead_but_not_from_the_living(database: Database) -> None:
+    study = database.create_study("direct", {}, {}, worker="old")
+    assert database.claim(study.id, "new") is None
+    assert database.claim(study.id, "new", dead="another") is None
+    taken = database.claim(study.id, "new", dead="old")
+    assert taken is not None and taken.worker == "new"
+    fall_silent(database, study.id)
+    assert database.claim(study.id, "newest") is not None
+    database.set_study_state(study.id, State.COMPLETE)
+    assert database.claim(study.id, "late", lease_seconds=0) is None
+
+
+def test_requests_reach_who_runs_a_study_and_end_with_it(database: Database) -> None:
+    study = database.create_study("asked", {}, {}, worker="me")
+    assert database.request(study.id) is None
+    database.ask(study.id, Request.CANCEL)
+    assert database.request(study.id) is Request.CANCEL
+    database.ask(study.id, None)
+    assert database.request(study.id) is None
+    database.ask(study.id, Request.CANCEL)
+    database.cancel(study.id, "cancelled")
+    found = database.study(study.id)
+    assert (found.state, found.message, found.request, found.worker) == (
+        State.FAIL,
+        "cancelled",
+        None,
+        None,
+    )
+    for late in (lambda: database.ask(study.id, Request.PAUSE), lambda: database.cancel(study.id, "again")):
+        late()
+        assert database.study(study.id) == found
