@@ -15,8 +15,8 @@ from ray.tune.search import Searcher
 
 from selector.jobs import Job, JobSource, Wait, title
 from selector.runners.mailbox import Parcel
-from selector.study_log import LOG, pass_on
 from selector.stack_group import one_line
+from selector.study_log import LOG, pass_on
 
 LOST = "the worker ended without finishing its job"
 
