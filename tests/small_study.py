@@ -34,6 +34,10 @@ class Spy:
     failures: dict[int, str | None] = field(default_factory=dict)
     """Bracket -> why it broke off."""
 
+    @property
+    def stopping(self) -> bool:
+        return self.source.stopping
+
     def next_job(self, slots: int) -> Job | Wait | None:
         job = self.source.next_job(slots)
         if isinstance(job, Bracket):
@@ -44,11 +48,11 @@ class Spy:
         self.source.record(job, result)
         self.look(self, job, result)
 
-    def ended(self, job: Job, failure: str | None = None) -> None:
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
         if isinstance(job, Bracket):
             self.running.remove(job.number)
             self.failures[job.number] = failure
-        self.source.ended(job, failure)
+        self.source.ended(job, failure, lost=lost)
 
 
 def run_study(
