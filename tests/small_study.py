@@ -32,7 +32,11 @@ class Spy:
     running: set[int] = field(default_factory=set)
     """Brackets that are in training."""
     failures: dict[int, str | None] = field(default_factory=dict)
-    """Bracket -> why it broke off."""
+    """Bracket -> why it broke off, whether it went on later or not."""
+
+    @property
+    def stopping(self) -> bool:
+        return self.source.stopping
 
     def next_job(self, slots: int) -> Job | Wait | None:
         job = self.source.next_job(slots)
@@ -44,11 +48,11 @@ class Spy:
         self.source.record(job, result)
         self.look(self, job, result)
 
-    def ended(self, job: Job, failure: str | None = None) -> None:
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
         if isinstance(job, Bracket):
             self.running.remove(job.number)
-            self.failures[job.number] = failure
-        self.source.ended(job, failure)
+            self.failures[job.number] = self.failures.get(job.number) or failure
+        self.source.ended(job, failure, lost=lost)
 
 
 def run_study(

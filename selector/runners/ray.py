@@ -16,7 +16,7 @@ from selector.jobs import Bench, JobSource
 from selector.placement import ClusterError, Placement, Wanted, place
 from selector.runners.connection import connected, nodes
 from selector.runners.mailbox import Mailbox
-from selector.runners.searcher import JobSearcher, told
+from selector.runners.searcher import JobSearcher, Leaving, told
 from selector.runners.trial import perform
 from selector.study_log import LOG
 
@@ -72,6 +72,7 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
             name="peltier",
             storage_path=str(folder),
             verbose=0,
+            stop=Leaving(source),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
@@ -84,9 +85,6 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
         # Of a worker that was ended by the memory monitor of a cluster. Tune does not know what that means.
         searcher.lose_all(error.__cause__)
         done = False
-    if searcher.running:
-        # On Ctrl-C `fit` stops its trials and returns as if nothing had happened.
-        raise KeyboardInterrupt
     if searcher.error is not None:
         raise searcher.error
     return done

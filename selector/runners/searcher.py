@@ -12,11 +12,12 @@ from ray import cloudpickle
 from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from selector.jobs import Job, JobSource, Wait, title
 from selector.runners.mailbox import Parcel
-from selector.study_log import LOG, pass_on
 from selector.stack_group import one_line
+from selector.study_log import LOG, pass_on
 
 LOST = "the worker ended without finishing its job"
 
@@ -43,6 +44,23 @@ class Witness(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         if trial.pickled_error_file is not None:
             self.errors[trial.trial_id] = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Leaving(Stopper):
+    """Leaves a trial behind a result when the study is to be left; Tune asks at each result."""
+
+    def __init__(self, source: JobSource) -> None:
+        self._source = source
+
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        return self._source.stopping
+
+    def stop_all(self) -> bool:
+        """Never at once: what is in flight is finished."""
+        return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -84,12 +102,13 @@ class JobSearcher(Searcher):
         job = self.running.pop(trial_id, None)
         if job is None:
             return
-        failure = parcel.failure
+        failure, lost = parcel.failure, False
         if error and failure is None:
-            failure = _how_it_ended(self.witness.errors.pop(trial_id, None))
+            found = self.witness.errors.pop(trial_id, None)
+            failure, lost = _how_it_ended(found), not isinstance(found, RayTaskError)
             LOG.error("%s: %s", title(job), failure)
         with self._kept():
-            self._source.ended(job, failure)
+            self._source.ended(job, failure, lost=lost)
 
     def lose_all(self, error: Exception) -> None:
         """All workers are gone with one of them."""
@@ -97,7 +116,7 @@ class JobSearcher(Searcher):
             job = self.running.pop(next(iter(self.running)))
             LOG.error("%s: %s", title(job), _how_it_ended(error))
             with self._kept():
-                self._source.ended(job, _how_it_ended(error))
+                self._source.ended(job, _how_it_ended(error), lost=True)
 
     def _record(self, trial_id: str) -> Parcel:
         job = self.running.get(trial_id)

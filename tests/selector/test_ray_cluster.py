@@ -74,6 +74,7 @@ class Script:
 
     jobs: deque[Job]
     look: Callable[[Result], None]
+    stopping: bool = False
     running: int = 0
     outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
     failures: dict[int, str | None] = field(default_factory=dict)
@@ -89,7 +90,7 @@ class Script:
         self.outcomes.setdefault(job.number, []).extend(result.outcomes)
         self.look(result)
 
-    def ended(self, job: Job, failure: str | None = None) -> None:
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
         assert isinstance(job, Bracket)
         self.running -= 1
         self.failures[job.number] = failure
@@ -316,7 +317,7 @@ class NodeKiller:
 
 
 @pytest.mark.slow
-def test_the_death_of_a_node_costs_the_brackets_on_it_only(
+def test_the_death_of_a_node_costs_the_rung_in_flight_on_it(
     cluster: Cluster, tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     killer = NodeKiller()
@@ -330,6 +331,9 @@ def test_the_death_of_a_node_costs_the_brackets_on_it_only(
     )
     assert killer.killed is not None
     assert sorted(filter(None, spy.failures.values())) == [f"{LOST} (ActorUnavailableError)"], spy.failures
+    assert {trial.state for trial in study.trials} == {State.COMPLETE, State.PRUNED}
+    whole = [trial for trial in study.trials if trial.state is State.COMPLETE and trial.repeat_of is None]
+    assert all([report.rung for report in trial.reports] == [0, 1, 2] for trial in whole)
     said = capfd.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1, said.err
