@@ -326,14 +326,14 @@ def test_the_death_of_a_node_costs_the_rung_in_flight_on_it(
         tmp_path / "study",
         tiny_folder,
         killer.look,
-        trials=6,
+        trials=12,
         bracket_size=2,
     )
     assert killer.killed is not None
     assert sorted(filter(None, spy.failures.values())) == [f"{LOST} (ActorUnavailableError)"], spy.failures
-    assert {trial.state for trial in study.trials} == {State.COMPLETE, State.PRUNED}
-    whole = [trial for trial in study.trials if trial.state is State.COMPLETE and trial.repeat_of is None]
-    assert all([report.rung for report in trial.reports] == [0, 1, 2] for trial in whole)
+    # Two of a bracket are never cut: each trial was trained to the end, and no rung twice.
+    assert {trial.state for trial in study.trials} == {State.COMPLETE}
+    assert all(len(trial.reports) == (1 if trial.repeat_of is not None else 3) for trial in study.trials)
     said = capfd.readouterr()
     assert said.out == ""
     assert len(said.err.splitlines()) == 1, said.err
