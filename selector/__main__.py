@@ -326,10 +326,20 @@ def demo(
         _refuse(f"{file} is not here; run the demo in Peltier's source folder")
     option = "" if database == DATABASE else " --database URL"  # a URL may hold a password
     out.print(
-        f"peltier search {file} --epochs 6 --trials 12 --finalists 3 --runner {runner}{option}\n",
+        f"peltier search {file} --epochs 6 --trials 12 --finalists 3 --no-full-finetuning "
+        f"--runner {runner}{option}\n",
         soft_wrap=True,
     )
-    search(context, file, epochs=6, trials=12, finalists=3, runner=runner, database=database)
+    search(
+        context,
+        file,
+        epochs=6,
+        trials=12,
+        finalists=3,
+        full_finetuning=False,
+        runner=runner,
+        database=database,
+    )
 
 
 @app.command()

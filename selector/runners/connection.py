@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -18,7 +19,7 @@ from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.state import available_resources_per_node
 
 from selector.environment import WORKER_SETTINGS
-from selector.placement import ClusterError, Node
+from selector.placement import ClusterError, Node, check_address
 from selector.study_log import LOG
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -36,6 +37,8 @@ def connected(address: str | None) -> Iterator[None]:
     """
     logger = logging.getLogger("ray")
     logger.handlers, logger.propagate = [], True  # it writes to the terminal by itself since its import
+    # Tune misses files of results, which it was told not to write.
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with redirect_stdout(_Printed()), _session(address):
         if threading.current_thread() is threading.main_thread():
@@ -81,26 +84,44 @@ def _start() -> None:
 def _join(address: str) -> None:
     try:
         found = canonicalize_bootstrap_address_or_die(address)
+        check_address(found)  # RAY_ADDRESS, which counts for `auto`, may hold anything
         host, _, port = found.rpartition(":")
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, ValueError) as error:  # a ConnectionError of Ray's is an OSError, too
         raise ClusterError(_unreachable(address, error)) from error
     try:
-        ray.init(
-            address=found,
-            configure_logging=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": WORKER_SETTINGS},
-        )
+        with _stderr_logged():
+            ray.init(
+                address=address,
+                configure_logging=False,
+                log_to_driver=False,
+                runtime_env={"env_vars": WORKER_SETTINGS},
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(_unreachable(address, error)) from error
 
 
+@contextmanager
+def _stderr_logged() -> Iterator[None]:
+    """Until it is connected, the part of Ray that is not Python writes to the file descriptor."""
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            written.seek(0)
+            _Printed().write(written.read().decode(errors="replace"))
+
+
 def _unreachable(address: str, error: Exception) -> str:
-    why = str(error).strip().splitlines()[0].rstrip(".")
+    why = getattr(error, "strerror", None) or str(error).strip().splitlines()[0].rstrip(".")
     return (
-        f"cannot join a Ray cluster at {address}: {why}; a node of it must run on this machine "
-        "(ray start --address=HOST:PORT), with the same versions of Python and Ray"
+        f"cannot join a Ray cluster at {address}: {why}; a node of it must run on this machine (ray start "
+        "--address=HOST:PORT), with the same versions of Python and Ray; where the cluster wants a token, "
+        "set RAY_AUTH_MODE=token"
     )
 
 

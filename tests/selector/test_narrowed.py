@@ -153,7 +153,7 @@ def test_an_impossible_wish_is_refused_with_what_is_possible(fixed: str, message
     [
         (
             {"low": 1e-5, "high": 5e-3},
-            "1e-05 to 0.005 is not possible: it must be a number from 0.0002 to 0.02",
+            "1e-05 to 0.005 is not possible: it must be a number from 0.0001 to 0.02",
         ),
         ({"low": 5e-3, "high": 1e-3}, "0.005 to 0.001 is an empty range: .*; write the smaller number first"),
         (
@@ -162,7 +162,7 @@ def test_an_impossible_wish_is_refused_with_what_is_possible(fixed: str, message
         ),
         ({"low": "a", "high": "b"}, "a to b is not possible"),
         ([], r"learning_rate \[\] is an empty list: .*; name at least one value"),
-        ([1e-3, 1.0], "learning_rate 1 is not possible: it must be a number from 0.0002 to 0.02"),
+        ([1e-3, 1.0], "learning_rate 1 is not possible: it must be a number from 0.0001 to 0.02"),
         (None, "None is not possible"),
     ],
 )

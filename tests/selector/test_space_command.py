@@ -119,7 +119,7 @@ def test_it_starts_without_optuna_ray_and_transformers(tmp_path: Path) -> None:
 import sys
 from selector.__main__ import app
 app(["space", "--fix", "lora.rank=8", "--toml"], standalone_mode=False)
-print("loaded:", sys.modules.keys() & {"ray", "optuna", "transformers", "sklearn", "pandas"})
+print("loaded:", sys.modules.keys() & {"ray", "optuna", "transformers", "sklearn"})
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
@@ -136,10 +136,12 @@ def test_a_search_in_a_narrowed_space_ends_when_all_of_it_was_tried(shell: Shell
     Path("space.toml").write_text(
         "[lora]\nalpha = 16\nlearning_rate = 2e-3\ntargets = 'query value'\ndropout = 0.0\n"
         "rslora = false\ndora = false\nb_rate = 1\n[all]\nweight_decay = 0\nlayers = 'all'\n"
+        "warmup = 0.06\nclass_weights = 'none'\n"
     )
     done = shell(
         *f"search rows.csv --backbone {tiny_folder} --methods lora --space space.toml --name few".split(),
-        *"--range lora.rank=2,4 --trials 9 --epochs 2 --seeds 1 --runner local --json".split(),
+        *"--range lora.rank=2,4 --trials 9 --epochs 2 --seeds 1 --runner local".split(),
+        *"--folds 1 --no-full-finetuning --json".split(),
     )
     assert done.status == 0, done.err
     assert "the space holds 2 configurations; the search ends with those" in done.err
