@@ -468,6 +468,29 @@ def export(
 
 
 @app.command()
+def reproduce(
+    study: StudyName,
+    trial: Annotated[int, typer.Argument(help="Number of the trial.", show_default=False)],
+    stack: Annotated[
+        bool,
+        typer.Option("--stack", help="Beside the trials that stood beside it: slower, and the same bits."),
+    ] = False,
+    database: Database = DATABASE,
+    as_json: Json = False,
+) -> None:
+    """Train one trial again and say whether it gives what is written down; exit status 1 if not."""
+    from selector.service import Service
+
+    found = Service(database).reproduce(study, trial, stack=stack)
+    if as_json:
+        print(json.dumps(found.to_json()))
+    else:
+        out.print("\n".join(found.lines()), soft_wrap=True)
+    if not found.matches:
+        raise typer.Exit(1)
+
+
+@app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(help="Folder written by `peltier export`.", show_default=False)],
     input: Annotated[

@@ -16,6 +16,7 @@ from selector.full_finetuning import proposed
 from selector.jobs import Bench, Runner
 from selector.objectives import front_of
 from selector.placement import ClusterError
+from selector.provenance import provenance
 from selector.recording import forget_checkpoints
 from selector.runners.local import LocalRunner
 from selector.search import Search, SearchError
@@ -58,6 +59,7 @@ class Run:
             SearchError: if nothing could be trained.
             KeyboardInterrupt: when it is to be left without waiting for the rung in flight.
         """
+        self._database.add_run(self._id, provenance())
         try:
             if not self._complete(read_kept(self._files, self._spec) if task is None else task):
                 self._leave()

@@ -16,7 +16,9 @@ from selector.decision import left_module, module_to_export
 from selector.fitting import fitting_of
 from selector.meta_features import of_task
 from selector.placement import ClusterError
+from selector.provenance import provenance
 from selector.report import result
+from selector.reproduction import Reproduction, reproduce
 from selector.running import Run
 from selector.searched_space import space_for as space_for
 from selector.stopping import Stop
@@ -96,7 +98,10 @@ class Service:
             "meta_features": of_task(checked.task, checked.lengths.tokens),
             "backbone": {"model_type": sketch.model_type, "hidden_size": sketch.hidden_size},
         }
-        return self.database.create_study(chosen, spec.to_json(), task, worker)
+        study = self.database.create_study(chosen, spec.to_json(), task, worker)
+        if worker is None:
+            self.database.add_run(study.id, provenance())
+        return study
 
     def _checked_name(self, name: str) -> str:
         if not NAME.fullmatch(name):
@@ -223,6 +228,14 @@ class Service:
     def result(self, study: Study) -> dict[str, Any]:
         """The study as the JSON object that `--json` prints."""
         return result(study)
+
+    def reproduce(self, name_or_id: str, trial: int, *, stack: bool = False) -> Reproduction:
+        """Train a trial again, alone or beside those that stood beside it, and compare.
+
+        Raises:
+            RequestError: if there is no such trial, or it was never scored.
+        """
+        return reproduce(self.files, self.study(name_or_id), trial, stack=stack)
 
     # ---------------------------------------------------------------------------- exporting
 
