@@ -31,24 +31,31 @@ class Spy:
     look: Callable[[Spy, Job, Result], None] = lambda spy, job, result: None
     running: set[int] = field(default_factory=set)
     """Brackets that are in training."""
-    failures: dict[int, str | None] = field(default_factory=dict)
-    """Bracket -> why it broke off."""
+    begun: dict[int, list[int]] = field(default_factory=dict)
+    """Bracket -> the rungs that were behind it, each time that it was given out."""
+    failures: dict[int, list[str | None]] = field(default_factory=dict)
+    """Bracket -> why it broke off, each time that it was given out."""
+
+    @property
+    def stopping(self) -> bool:
+        return self.source.stopping
 
     def next_job(self, slots: int) -> Job | Wait | None:
         job = self.source.next_job(slots)
         if isinstance(job, Bracket):
             self.running.add(job.number)
+            self.begun.setdefault(job.number, []).append(job.begun)
         return job
 
     def record(self, job: Job, result: Result) -> None:
         self.source.record(job, result)
         self.look(self, job, result)
 
-    def ended(self, job: Job, failure: str | None = None) -> None:
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
         if isinstance(job, Bracket):
             self.running.remove(job.number)
-            self.failures[job.number] = failure
-        self.source.ended(job, failure)
+            self.failures.setdefault(job.number, []).append(failure)
+        self.source.ended(job, failure, lost=lost)
 
 
 def run_study(

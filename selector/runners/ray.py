@@ -63,7 +63,7 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
             metric="results",
             mode="max",
             search_alg=searcher,
-            scheduler=searcher.witness,
+            scheduler=searcher.attendant,
             num_samples=-1,
             max_concurrent_trials=placement.workers,
             reuse_actors=True,
