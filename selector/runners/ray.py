@@ -16,7 +16,7 @@ from selector.jobs import Bench, JobSource
 from selector.placement import ClusterError, Placement, Wanted, place
 from selector.runners.connection import connected, nodes
 from selector.runners.mailbox import Mailbox
-from selector.runners.searcher import JobSearcher, Leaving, told
+from selector.runners.searcher import JobSearcher, told
 from selector.runners.trial import perform
 from selector.study_log import LOG
 
@@ -75,7 +75,6 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
             name="peltier",
             storage_path=str(folder),
             verbose=0,
-            stop=Leaving(source),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
