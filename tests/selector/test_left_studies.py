@@ -155,7 +155,8 @@ def test_a_search_that_is_killed_five_times_ends_as_an_undisturbed_one(
     (study,) = place.service.studies()
     assert_same(place.service.study(study.name), undisturbed)
     commands = [run["command"] for run in place.study.runs]
-    assert len(commands) == 6 and all(command.startswith("peltier search rows.csv") for command in commands)
+    # Fewer than six where a search was killed before it had opened the study.
+    assert 2 <= len(commands) <= 6 and all(command.startswith("peltier search rows.csv") for command in commands)
     left = {t.module_file for t in place.study.trials} | {t.predictions_file for t in place.study.trials}
     kept = {path.name for path in place.service.files.folder.iterdir() if len(path.name) == 64}
     assert place.service.database.files_in_use(kept) >= left - {None}
