@@ -59,9 +59,11 @@ if TYPE_CHECKING:
     from selector.checking import Checked
     from selector.halving import EarlyExit
     from selector.narrowing import SpaceFile
+    from selector.service import Service
     from storage.records import Study
     from trainers.pruning import Pruned
     from trainers.sites import Site
+    from trainers.task import Task
 
 app = typer.Typer(
     help="Find the right parameter-efficient fine-tuning method, with its numbers, for your data and budget.",
@@ -149,6 +151,9 @@ def search(
     force: Annotated[
         bool, typer.Option("--force", help="Run even where the checks find an error in the data.")
     ] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start a new study even where one like it is unfinished.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     from selector.data import DataFiles
@@ -204,16 +209,21 @@ def search(
         _tell_findings(checked)
         _tell_queued(study, as_json)
         return
-    from selector.progress import show_progress
-    from selector.worker import end_on_sigterm, kept_alive, worker_name
+    from selector.worker import end_on_sigterm, worker_name
 
     end_on_sigterm()
     worker = worker_name()
-    study = service.submit(given, spec, checked, name=name, worker=worker)
+    known, another = (None, None) if new else service.unfinished(given, spec, worker, name)
+    if known is not None:
+        err.print(
+            f"study {known.name} is the same search and unfinished; going on with it (--new starts another)",
+            soft_wrap=True,
+        )
+    if another is not None:
+        err.print(f"study {another.name} is the same search and run by {another.worker}", soft_wrap=True)
+    study = known or service.submit(given, spec, checked, name=name, worker=worker)
     _tell_findings(checked)
-    with kept_alive(service.database, study.id, worker), show_progress(service.database, study.id, err):
-        study = service.run(study.id, checked.task, worker=worker)
-    _print_study(study, database, as_json)
+    _run_here(service, study, checked.task, database, as_json)
 
 
 app.command("search", help="Search the methods on a dataset, recommend one, and export it.")(search)
@@ -350,12 +360,57 @@ def work(
 @app.command(hidden=True)
 def run(study: Annotated[int, typer.Argument()], database: Database = DATABASE) -> None:
     """Run one stored study; what `peltier work` starts for each."""
-    from selector.worker import end_with_parent
+    from selector.worker import end_on_sigterm, end_with_parent
 
+    end_on_sigterm()
     end_with_parent()
     from selector.service import Service
+    from selector.stopping import Stop, on_signals
 
-    Service(database).run(study)
+    service = Service(database)
+    stop = Stop(service.database, study)
+    try:
+        with on_signals(stop, tell=lambda text: None):
+            service.run(study, stop=stop)
+    except KeyboardInterrupt:
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def cancel(study: StudyName, database: Database = DATABASE) -> None:
+    """End a study after the rung in flight, for good; what had finished is kept."""
+    from selector.service import Service
+
+    out.print(Service(database).cancel(study), soft_wrap=True)
+
+
+@app.command()
+def pause(study: StudyName, database: Database = DATABASE) -> None:
+    """Leave a study after the rung in flight, to go on later."""
+    from selector.service import Service
+
+    out.print(Service(database).pause(study), soft_wrap=True)
+
+
+@app.command()
+def resume(
+    study: StudyName,
+    database: Database = DATABASE,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Leave it to `peltier work` instead of running it here.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a study that was paused, interrupted, or broke off."""
+    from selector.service import Service
+    from selector.worker import end_on_sigterm, worker_name
+
+    service = Service(database)
+    if queue:
+        out.print(service.queue(study), soft_wrap=True)
+        return
+    end_on_sigterm()
+    _run_here(service, service.take_up(study, worker_name()), None, database, as_json)
 
 
 @app.command()
@@ -410,6 +465,29 @@ def export(
         _tell_pruned(pruned)
     out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
     out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
+
+
+@app.command()
+def reproduce(
+    study: StudyName,
+    trial: Annotated[int, typer.Argument(help="Number of the trial.", show_default=False)],
+    stack: Annotated[
+        bool,
+        typer.Option("--stack", help="Beside the trials that stood beside it: slower, and the same bits."),
+    ] = False,
+    database: Database = DATABASE,
+    as_json: Json = False,
+) -> None:
+    """Train one trial again and say whether it gives what is written down; exit status 1 if not."""
+    from selector.service import Service
+
+    found = Service(database).reproduce(study, trial, stack=stack)
+    if as_json:
+        print(json.dumps(found.to_json()))
+    else:
+        out.print("\n".join(found.lines()), soft_wrap=True)
+    if not found.matches:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -528,6 +606,28 @@ def _early_exit(halving: bool, hyperband: bool) -> EarlyExit:
     if hyperband and not halving:
         _refuse("--hyperband varies how early is cut and --no-halving cuts nothing; give one of them")
     return "hyperband" if hyperband else "halving" if halving else "none"
+
+
+def _run_here(service: Service, study: Study, task: Task | None, database: str, as_json: bool) -> None:
+    """Run a study that this process holds, and print it; exit status 1 where it was left before its end."""
+    from selector.progress import show_progress
+    from selector.stopping import Stop, on_signals
+    from selector.worker import kept_alive, worker_name
+
+    worker, stop = worker_name(), Stop(service.database, study.id)
+    try:
+        with (
+            on_signals(stop, tell=lambda text: err.print(text, soft_wrap=True)),
+            kept_alive(service.database, study.id, worker, stop),
+            show_progress(service.database, study.id, err),
+        ):
+            found = service.run(study.id, task, worker=worker, stop=stop)
+    except KeyboardInterrupt:
+        found = service.study(study.name)
+    if str(found.state) != "COMPLETE":
+        err.print(f"study {found.name}: {found.message}", soft_wrap=True)
+        raise typer.Exit(1 if stop.signal is None else 128 + stop.signal)
+    _print_study(found, database, as_json)
 
 
 def _tell_findings(checked: Checked) -> None:

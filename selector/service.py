@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from selector.budget import Clock
 from selector.checking import Checked, check_data, stop_on_errors
+from selector.control import ask, queue, take_up, unfinished
 from selector.data import DataFiles, keep, read, read_kept
-from selector.decision import decide, left_module, module_to_export, test_scores
-from selector.environment import leave_loopback
-from selector.finite import fewer_than
+from selector.decision import left_module, module_to_export
 from selector.fitting import fitting_of
-from selector.full_finetuning import proposed
-from selector.jobs import Bench, Runner
 from selector.meta_features import of_task
-from selector.narrowed import searched_space
-from selector.objectives import front_of
 from selector.placement import ClusterError
+from selector.provenance import provenance
 from selector.report import result
-from selector.runners.local import LocalRunner
-from selector.search import Search, SearchError
-from selector.space import Space
+from selector.reproduction import Reproduction, reproduce
+from selector.running import Run
+from selector.searched_space import space_for as space_for
+from selector.stopping import Stop
 from selector.study import RequestError, StudySpec
 from selector.study_log import LOG, study_log
 from storage.database import open_database
 from storage.files import Files, files_folder
-from storage.records import Export, State, Study
+from storage.records import Export, Request, Study
 from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
 from trainers.checkpoint import BITS
@@ -65,27 +60,6 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
     if not force:
         stop_on_errors(checked, given.train.name)
     return checked
-
-
-def space_for(spec: StudySpec, task: Task | None = None) -> tuple[Space, list[str]]:
-    """What is searched on the backbone, for a task if it is known, and what is to be said of it:
-
-    which methods are left out, and why.
-
-    Raises:
-        RequestError: if a method is unknown, none is left, or the narrowing is not possible.
-    """
-    sites = outline(spec.backbone, spec.dtype).sites
-    try:
-        space, reasons = searched_space(spec.methods, spec.narrowing, sites, task)
-    except ValueError as error:
-        raise RequestError(str(error)) from None
-    if not space.methods:
-        raise RequestError(f"no method can run on backbone {spec.backbone!r}: {'; '.join(reasons)}")
-    held = fewer_than(spec.trials, space)
-    if held is not None:
-        reasons.append(f"the space holds {held} configurations; the search ends with those")
-    return space, reasons
 
 
 class Service:
@@ -124,7 +98,10 @@ class Service:
             "meta_features": of_task(checked.task, checked.lengths.tokens),
             "backbone": {"model_type": sketch.model_type, "hidden_size": sketch.hidden_size},
         }
-        return self.database.create_study(chosen, spec.to_json(), task, worker)
+        study = self.database.create_study(chosen, spec.to_json(), task, worker)
+        if worker is None:
+            self.database.add_run(study.id, provenance())
+        return study
 
     def _checked_name(self, name: str) -> str:
         if not NAME.fullmatch(name):
@@ -145,86 +122,94 @@ class Service:
 
     # ------------------------------------------------------------------------------ running
 
-    def run(self, study_id: int, task: Task | None = None, *, worker: str | None = None) -> Study:
-        """Search, recommend and export; a study that was begun earlier is taken up again.
+    def run(
+        self,
+        study_id: int,
+        task: Task | None = None,
+        *,
+        worker: str | None = None,
+        stop: Stop | None = None,
+    ) -> Study:
+        """Search, recommend and export; a study that was begun earlier goes on where it was.
 
-        What was recorded stays whatever happens. A study that breaks off is marked as
-        failed, unless another process than `worker` has taken it over.
+        Returns the study complete, or as it was left because `stop` said so: cancelled, paused, or, after a
+        signal to a process that is not `worker` itself, back in the queue. Nothing that was recorded is ever
+        lost, and nothing is written of a study that another worker has taken over.
 
         Raises:
             SearchError: if nothing could be trained.
-            KeyboardInterrupt: on Ctrl-C.
+            KeyboardInterrupt: when it is to be left without waiting for the rung in flight.
         """
+        stop = Stop(self.database, study_id) if stop is None else stop
+        run = Run(self.database, self.files, study_id, worker, stop, self._export_recommended)
         with study_log(self.log_file(self.database.study(study_id).name)) as path:
             try:
-                return self._run(study_id, task)
-            except (Exception, KeyboardInterrupt) as error:
-                if isinstance(error, Exception) and not isinstance(error, ClusterError):
+                return run.to_the_end(task)
+            except Exception as error:
+                if not isinstance(error, ClusterError):
                     # No error here: whoever called shows it, with the note.
                     LOG.warning("the study broke off", exc_info=True)
                     error.add_note(f"in full in {path}")
-                if worker is None or self.database.heartbeat(study_id, worker):
-                    self._fail(study_id, _why(error))
                 raise
 
     def log_file(self, name: str) -> Path:
         """Where the log of a study is written, on the machine that runs it."""
         return self.files.folder / "logs" / f"{name}.log"
 
-    def _run(self, study_id: int, task: Task | None) -> Study:
-        study = self.database.study(study_id)
-        spec = StudySpec.from_json(study.spec)
-        task = read_kept(self.files, spec) if task is None else task
-        clock = Clock(spec.budget_seconds, started=time.time() - study.seconds)
-        note = ""
-        if study.recommendation is None:
-            note = self._search(study_id, spec, task, clock)
-        # Else the test split was seen: nothing more is trained, and the choice stands.
-        self._tell(study_id, "exporting the recommended module", clock)
-        self._export_recommended(study_id, task)
-        self.database.set_study_state(study_id, State.COMPLETE, message=note, seconds=clock.seconds)
-        return self.database.study(study_id)
-
-    def _search(self, study_id: int, spec: StudySpec, task: Task, clock: Clock) -> str:
-        """Train what is still to be trained, choose, and only then open the test split; returns a note."""
-        fitted = fitting_of(spec, space_for(spec, task)[0], task.outputs)
-        self._tell(study_id, "starting the workers", clock)
-        search = Search(
-            self.database,
-            self.files,
-            study_id,
-            task,
-            fitted.space,
-            fitted.cost,
-            clock,
-            fitted.limits,
-            fitted.fit,
-            fitted.no_full,
-        )
-        runner_of(spec).run(search, _bench(study_id, task, spec))
-        self._tell(study_id, "comparing the finalists", clock)
-        study = self.database.study(study_id)
-        choice = decide(study, self.files, task, fitted.space, search.left_out, fitted.limits).to_json()
-        if len(spec.objectives) > 1:
-            searched = tuple(trial for trial in study.trials if proposed(trial, spec.methods))
-            choice["front"] = front_of(replace(study, trials=searched), spec.objectives).to_json()
-        self.database.open_test(study_id, choice, *test_scores(study, self.files, task))
-        return search.note
-
-    def _tell(self, study_id: int, message: str, clock: Clock) -> None:
-        self.database.set_study_state(study_id, State.RUNNING, message=message, seconds=clock.seconds)
-
-    def _export_recommended(self, study_id: int, task: Task) -> None:
-        study = self.database.study(study_id)
+    def _export_recommended(self, study: Study, task: Task) -> None:
         if not left_module(study) or _is_exported(study):
             return
         # Databases may share a folder of files, so the number alone would not do.
-        name = f"study-{study_id}-{study.created:%Y%m%d-%H%M%S}"
+        name = f"study-{study.id}-{study.created:%Y%m%d-%H%M%S}"
         self._export(study, task, self.files.folder / "exports" / name, trial=None)
 
-    def _fail(self, study_id: int, message: str) -> None:
-        self.database.fail_running_trials(study_id, message)
-        self.database.set_study_state(study_id, State.FAIL, message=message)
+    # ---------------------------------------------------------------------- going on, or not
+
+    def unfinished(
+        self, given: DataFiles, spec: StudySpec, worker: str, name: str | None = None
+    ) -> tuple[Study | None, Study | None]:
+        """An unfinished study of the same request and data, now this worker's; and one that another runs."""
+        taken = None
+        for study in unfinished(self.database, keep(self.files, given, spec), name):
+            try:
+                return take_up(self.database, study, worker), None
+            except RequestError:
+                taken = study
+        return None, taken
+
+    def pause(self, name_or_id: str) -> str:
+        """Let a study be left after the rung in flight, to go on later; returns what happens, for the user.
+
+        Raises:
+            RequestError: if it is finished.
+        """
+        return ask(self.database, self.files, self.study(name_or_id), Request.PAUSE)
+
+    def cancel(self, name_or_id: str) -> str:
+        """End a study after the rung in flight, for good; returns what happens, for the user.
+
+        Raises:
+            RequestError: if it is finished.
+        """
+        return ask(self.database, self.files, self.study(name_or_id), Request.CANCEL)
+
+    def take_up(self, name_or_id: str, worker: str) -> Study:
+        """An unfinished study, now this worker's; it goes on with `run`.
+
+        Raises:
+            RequestError: if it is finished, or another worker has it.
+        """
+        return take_up(self.database, self.study(name_or_id), worker)
+
+    def queue(self, name_or_id: str) -> str:
+        """Put a paused study back into the queue, for any worker; returns what happens, for the user.
+
+        Raises:
+            RequestError: if it is finished, or a worker has it.
+        """
+        study = self.study(name_or_id)
+        queue(self.database, study)
+        return f"study {study.name} waits in the queue; run it with: peltier work"
 
     # --------------------------------------------------------------------------- looking up
 
@@ -243,6 +228,14 @@ class Service:
     def result(self, study: Study) -> dict[str, Any]:
         """The study as the JSON object that `--json` prints."""
         return result(study)
+
+    def reproduce(self, name_or_id: str, trial: int, *, stack: bool = False) -> Reproduction:
+        """Train a trial again, alone or beside those that stood beside it, and compare.
+
+        Raises:
+            RequestError: if there is no such trial, or it was never scored.
+        """
+        return reproduce(self.files, self.study(name_or_id), trial, stack=stack)
 
     # ---------------------------------------------------------------------------- exporting
 
@@ -313,10 +306,6 @@ class Service:
         return export, pruned
 
 
-def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
-    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype, truncation=spec.truncation)
-
-
 def _is_exported(study: Study) -> bool:
     """Whether the recommended module went out before the run was taken up again."""
     assert study.recommendation is not None
@@ -327,23 +316,3 @@ def _is_exported(study: Study) -> bool:
 def _exported(dtype: str) -> str:
     """How the backbone is held under an export: quantised as it was trained on, else in fp32."""
     return dtype if dtype in BITS else "fp32"
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted; what had finished is kept"
-    shown = (
-        str(error) if isinstance(error, (SearchError, ClusterError)) else f"{type(error).__name__}: {error}"
-    )
-    return shown.splitlines()[0]
-
-
-def runner_of(spec: StudySpec) -> Runner:
-    """What runs a study; Ray is imported only when it is used."""
-    if spec.runner == "local":
-        return LocalRunner()
-    if spec.address is not None:
-        leave_loopback()
-    from selector.runners.ray import RayRunner  # importing Ray takes over a second
-
-    return RayRunner(spec.wanted, spec.address)

@@ -175,6 +175,11 @@ class StackGroup:
 
     # ------------------------------------------------------------------------------ the end
 
+    def module(self, number: int) -> Tensors:
+        """What one of its trials has been trained to."""
+        assert self._training is not None
+        return self._training.deployed()[self.numbers.index(number)][1]
+
     def complete(self, numbers: Sequence[int], *, test: bool) -> list[Outcome]:
         """The outcomes of whole trainings; with the test split's logits for finalists."""
         training = self._training

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,9 @@ from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from selector.control import LEASE_SECONDS
+from selector.control import worker_name as worker_name
+from selector.stopping import Stop
 from storage.database import Database
 from storage.errors import StorageError
 from storage.records import State, Study
@@ -22,8 +24,6 @@ EXIT_SECONDS = 15.0
 """A child that has finished, or was told to, gets this long to close what it opened."""
 PARENT_SECONDS = 1.0
 """How often a child looks whether its worker still lives; far shorter than a lease."""
-LEASE_SECONDS = 30.0
-"""A worker that has not been heard of for this long is taken for dead, and its study for free."""
 
 
 def work(
@@ -51,13 +51,8 @@ def work(
         done += 1
 
 
-def worker_name() -> str:
-    """A name that no other running process has."""
-    return f"{socket.gethostname()}-{os.getpid()}"
-
-
 @contextmanager
-def kept_alive(database: Database, study_id: int, name: str) -> Iterator[None]:
+def kept_alive(database: Database, study_id: int, name: str, stop: Stop) -> Iterator[None]:
     """Renew the lease of a study that this process runs itself, until the block ends.
 
     When another worker has taken the study over, this process is interrupted.
@@ -69,7 +64,11 @@ def kept_alive(database: Database, study_id: int, name: str) -> Iterator[None]:
             try:
                 if database.heartbeat(study_id, name):
                     continue
-                if database.study(study_id).state is State.RUNNING:
+                study = database.study(study_id)
+                unfinished = study.state in (State.RUNNING, State.WAITING)
+                # Nobody has it when this process itself has just left it, or was taken for dead.
+                if unfinished and (study.worker is not None or not stop()):
+                    stop.taken = True
                     interrupt_main()
                 return
             except StorageError:
@@ -94,16 +93,14 @@ def _run(database: Database, url: str, study: Study, name: str) -> None:
     try:
         while child.poll() is None and database.heartbeat(study.id, name):
             _wait(child, HEARTBEAT_SECONDS)
-        if database.study(study.id).state in (State.WAITING, State.RUNNING):
-            # Ours no longer, or the child has died: no last words in a study that another worker runs.
-            _kill(child)
+        if database.study(study.id).worker not in (None, name):
+            _kill(child)  # no last words in a study that another worker runs
         _wait(child, EXIT_SECONDS)
     finally:
         _stop(child)
     if database.heartbeat(study.id, name):
-        message = f"the process that ran this study ended with status {child.returncode}"
-        database.fail_running_trials(study.id, message)
-        database.set_study_state(study.id, State.FAIL, message=message)
+        how = f"the process that ran this study ended with status {child.returncode}"
+        database.break_off(study.id, f"{how}; go on with: peltier resume {study.name}")
 
 
 def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
@@ -114,10 +111,15 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End the child and everything it started, politely first."""
-    if child.poll() is None:
-        os.killpg(child.pid, signal.SIGINT)
-        _wait(child, EXIT_SECONDS)
+    """End the child: after its rung if that ends soon, at once when this process is told a second time."""
+    for _ in range(2):
+        if child.poll() is None:
+            os.kill(child.pid, signal.SIGTERM)
+            try:
+                _wait(child, EXIT_SECONDS)
+                break
+            except KeyboardInterrupt:
+                continue
     _kill(child)
 
 

@@ -235,6 +235,17 @@ class Database:
             if leases.rest(session, study_id, message, paused=paused):
                 trials.rest_trials(session, study_id)
 
+    def break_off(self, study_id: int, message: str) -> None:
+        """End a study as FAIL; its unfinished trials wait, in case it is reopened."""
+        with self._write() as session:
+            trials.rest_trials(session, study_id)
+            writing.set_study_state(session, study_id, State.FAIL, message, None)
+
+    def reopen(self, study_id: int, message: str) -> bool:
+        """Let a study that broke off wait, paused; False where no trial of it is left to be trained."""
+        with self._write() as session:
+            return leases.reopen(session, study_id, message)
+
     def cancel(self, study_id: int, message: str) -> None:
         """End a study and its unfinished trials for good; a finished one stays as it is."""
         with self._write() as session:

@@ -8,7 +8,7 @@ from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from storage.records import Request, State
-from storage.tables import StudyRow
+from storage.tables import StudyRow, TrialRow
 from storage.writing import FINISHED, now, study_row
 
 
@@ -97,6 +97,16 @@ def rest(session: Session, study_id: int, message: str, *, paused: bool) -> bool
     row.state, row.message = State.WAITING, message
     row.worker = row.heartbeat = None
     row.request = str(Request.PAUSE) if paused else None
+    return True
+
+
+def reopen(session: Session, study_id: int, message: str) -> bool:
+    """Pause a study that broke off with trials unfinished; False for all others."""
+    left = select(TrialRow.id).where(TrialRow.study_id == study_id, TrialRow.state.not_in(FINISHED))
+    row = study_row(session, study_id)
+    if row.state != State.FAIL or session.scalars(left.limit(1)).one_or_none() is None:
+        return False
+    row.state, row.message, row.request, row.finished = State.WAITING, message, str(Request.PAUSE), None
     return True
 
 

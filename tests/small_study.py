@@ -31,8 +31,10 @@ class Spy:
     look: Callable[[Spy, Job, Result], None] = lambda spy, job, result: None
     running: set[int] = field(default_factory=set)
     """Brackets that are in training."""
-    failures: dict[int, str | None] = field(default_factory=dict)
-    """Bracket -> why it broke off."""
+    begun: dict[int, list[int]] = field(default_factory=dict)
+    """Bracket -> the rungs that were behind it, each time that it was given out."""
+    failures: dict[int, list[str | None]] = field(default_factory=dict)
+    """Bracket -> why it broke off, each time that it was given out."""
 
     @property
     def stopping(self) -> bool:
@@ -42,6 +44,7 @@ class Spy:
         job = self.source.next_job(slots)
         if isinstance(job, Bracket):
             self.running.add(job.number)
+            self.begun.setdefault(job.number, []).append(job.begun)
         return job
 
     def record(self, job: Job, result: Result) -> None:
@@ -51,7 +54,7 @@ class Spy:
     def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
         if isinstance(job, Bracket):
             self.running.remove(job.number)
-            self.failures[job.number] = failure
+            self.failures.setdefault(job.number, []).append(failure)
         self.source.ended(job, failure, lost=lost)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selector.jobs import Bench, JobSource
@@ -19,6 +19,9 @@ from selector.runners.mailbox import Mailbox
 from selector.runners.searcher import JobSearcher, told
 from selector.runners.trial import perform
 from selector.study_log import LOG
+
+MAILBOXES = 3
+"""Attempts to start one."""
 
 
 class RayRunner:
@@ -63,7 +66,7 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
             metric="results",
             mode="max",
             search_alg=searcher,
-            scheduler=searcher.witness,
+            scheduler=searcher.attendant,
             num_samples=-1,
             max_concurrent_trials=placement.workers,
             reuse_actors=True,
@@ -84,9 +87,6 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
         # Of a worker that was ended by the memory monitor of a cluster. Tune does not know what that means.
         searcher.lose_all(error.__cause__)
         done = False
-    if searcher.running:
-        # On Ctrl-C `fit` stops its trials and returns as if nothing had happened.
-        raise KeyboardInterrupt
     if searcher.error is not None:
         raise searcher.error
     return done
@@ -95,4 +95,13 @@ def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) ->
 def _mailbox() -> Any:
     """On the node of this process: with another one it would be lost, and every job with it."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+    actor = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here)
+    for _ in range(MAILBOXES):
+        mailbox: Any = actor.remote()
+        try:
+            ray.get(mailbox.collect.remote(""))
+        except RayActorError:
+            # It was given a process of a run that had just ended on this node, and went with it. Seen once.
+            continue
+        return mailbox
+    raise ClusterError("this node of the cluster ends every process that is started on it")

@@ -26,19 +26,19 @@ def told(error: Exception) -> str:
     return one_line(error.cause if isinstance(error, RayTaskError) else error)
 
 
-def _how_it_ended(error: Exception | None) -> str:
-    """Why a job broke off whose worker could not tell: it never began, or its process or node is gone."""
-    if isinstance(error, RayTaskError):
-        return told(error)
-    return LOST if error is None else f"{LOST} ({type(error).__name__})"
+class Attendant(FIFOScheduler):
+    """Ends running trials when the study is to be left, and sees how others broke off.
 
+    Tune asks and tells its scheduler, and before the searcher.
+    """
 
-class Witness(FIFOScheduler):
-    """Sees how a trial broke off, which Tune tells its scheduler, and before the searcher."""
-
-    def __init__(self) -> None:
+    def __init__(self, source: JobSource) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._source = source
         self.errors: dict[str, Exception] = {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+        return str(self.STOP if self._source.stopping else self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         if trial.pickled_error_file is not None:
@@ -56,7 +56,7 @@ class JobSearcher(Searcher):
         self._source = source
         self._mailbox = mailbox
         self._slots = slots
-        self.witness = Witness()
+        self.attendant = Attendant(source)
         self.running: dict[str, Job] = {}
         self.error: Exception | None = None
         """What went wrong while recording; Tune would only log it."""
@@ -84,20 +84,24 @@ class JobSearcher(Searcher):
         job = self.running.pop(trial_id, None)
         if job is None:
             return
-        failure = parcel.failure
-        if error and failure is None:
-            failure = _how_it_ended(self.witness.errors.pop(trial_id, None))
-            LOG.error("%s: %s", title(job), failure)
+        if error and parcel.failure is None:
+            self._lose(job, self.attendant.errors.pop(trial_id, None))
+            return
         with self._kept():
-            self._source.ended(job, failure)
+            self._source.ended(job, parcel.failure)
 
     def lose_all(self, error: Exception) -> None:
         """All workers are gone with one of them."""
-        while self.running:
-            job = self.running.pop(next(iter(self.running)))
-            LOG.error("%s: %s", title(job), _how_it_ended(error))
-            with self._kept():
-                self._source.ended(job, _how_it_ended(error))
+        for key in list(self.running):
+            self._lose(self.running.pop(key), error)
+
+    def _lose(self, job: Job, error: Exception | None) -> None:
+        """Of a job whose worker could not tell: it never began, or its process or node is gone."""
+        lost = not isinstance(error, RayTaskError)
+        failure = LOST if error is None else f"{LOST} ({type(error).__name__})" if lost else told(error)
+        LOG.error("%s: %s", title(job), failure)
+        with self._kept():
+            self._source.ended(job, failure, lost=lost)
 
     def _record(self, trial_id: str) -> Parcel:
         job = self.running.get(trial_id)

@@ -77,9 +77,16 @@ class Script:
     running: int = 0
     outcomes: dict[int, list[Outcome]] = field(default_factory=dict)
     failures: dict[int, str | None] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
+    stops: bool = False
+    """Whether it wants to stop once there is a result."""
+
+    @property
+    def stopping(self) -> bool:
+        return self.stops and bool(self.outcomes)
 
     def next_job(self, slots: int) -> Job | Wait | None:
-        if not self.jobs:
+        if self.stopping or not self.jobs:
             return Wait() if self.running else None
         self.running += 1
         return self.jobs.popleft()
@@ -89,10 +96,12 @@ class Script:
         self.outcomes.setdefault(job.number, []).extend(result.outcomes)
         self.look(result)
 
-    def ended(self, job: Job, failure: str | None = None) -> None:
+    def ended(self, job: Job, failure: str | None = None, *, lost: bool = False) -> None:
         assert isinstance(job, Bracket)
         self.running -= 1
         self.failures[job.number] = failure
+        if lost:
+            self.lost.add(job.number)
 
 
 def bracket(number: int, method: str = "bitfit", rungs: tuple[int, ...] = (1,), **values: Any) -> Bracket:
@@ -107,13 +116,14 @@ def perform(
     *jobs: Job,
     name: str = "rows",
     look: Callable[[Result], None] = lambda result: None,
+    stopping: bool = False,
 ) -> Script:
     rows = write_rows(folder / "rows.csv", rows=60)
     task = read(
         DataFiles(train=rows), StudySpec(train=DataFile(name="rows.csv"), backbone=str(backbone), folds=1)
     )
     task = replace(task, name=name)
-    script = Script(deque(jobs), look)
+    script = Script(deque(jobs), look, stops=stopping)
     with study_log(folder / "study.log"):
         runner.run(script, Bench(study=1, task=task, backbone=str(backbone), dtype="fp32"))
     return script
@@ -135,6 +145,7 @@ def test_faults_in_jobs_stay_theirs_and_are_told_in_one_line_each(
     # In this order: a method that there is not, a metric that no report has, a value out of its range.
     texts = ["method 'nonesuch' is unknown; ", "KeyError: 'nonesuch'", "bitfit.learning_rate is 1e+30; "]
     assert all(text in str(script.failures[number]) for number, text in enumerate(texts))
+    assert not script.lost
     assert script.failures[3] is None and 3 not in script.outcomes  # it gave no result at all
     assert [outcome.state for outcome in script.outcomes[4]] == [State.COMPLETE]
     said = capfd.readouterr()
@@ -162,6 +173,18 @@ def test_a_loss_that_is_not_a_number_fails_its_trial_only_with_words(
 
 
 @pytest.mark.slow
+def test_running_jobs_are_left_after_a_rung_when_the_source_is_stopping(
+    cluster: Cluster, tiny_folder: Path, tmp_path: Path
+) -> None:
+    jobs = [bracket(number, rungs=(1, 2, 1000)) for number in range(3)]
+    script = perform(RayRunner(address=cluster.address), tmp_path, tiny_folder, *jobs, stopping=True)
+    assert script.failures and set(script.failures.values()) == {None} and not script.lost
+    left = [outcomes[-1] for outcomes in script.outcomes.values()]
+    assert {outcome.state for outcome in left} == {State.RUNNING}
+    assert all(outcome.report is not None and outcome.report.epochs <= 2 for outcome in left)
+
+
+@pytest.mark.slow
 def test_each_worker_loads_the_backbone_once_and_the_nodes_share_the_brackets(
     cluster: Cluster, tiny_folder: Path, tmp_path: Path
 ) -> None:
@@ -174,7 +197,7 @@ def test_each_worker_loads_the_backbone_once_and_the_nodes_share_the_brackets(
     study, spy = run_study(
         RayRunner(address=cluster.address), tmp_path / "study", tiny_folder, look, trials=6, bracket_size=2
     )
-    assert len(spy.failures) >= 4 and set(spy.failures.values()) == {None}
+    assert len(spy.failures) >= 4 and all(told == [None] for told in spy.failures.values())
     assert [len(workers) for workers in nodes.values()] == [1, 1]
     assert (tmp_path / "study" / "study.log").read_text().count("has loaded the backbone") == 2
     assert {trial.state for trial in study.trials} == {State.COMPLETE}
@@ -215,7 +238,7 @@ def test_a_worker_that_the_memory_monitor_of_a_cluster_ends_does_not_end_the_run
         cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
         runner = RayRunner(address=cluster.address)
         script = perform(runner, tmp_path, tiny_folder, bracket(0, rungs=(1, 2)), bracket(1), look=run_short)
-    assert script.failures == {0: f"{LOST} (OutOfMemoryError)", 1: None}
+    assert script.failures == {0: f"{LOST} (OutOfMemoryError)", 1: None} and script.lost == {0}
     assert [outcome.state for outcome in script.outcomes[1]] == [State.COMPLETE]
 
 
@@ -291,23 +314,24 @@ def test_where_no_cluster_is_one_line_says_so(tiny_folder: Path, tmp_path: Path)
         perform(RayRunner(address=f"127.0.0.1:{port}"), tmp_path, tiny_folder, bracket(0))
 
 
-LAST_RUNG = 2
+RUNGS = 3
 
 
 @dataclass
 class NodeKiller:
     """Ends a node with all that runs on it when both workers have a bracket to go on with."""
 
-    rungs: dict[int, int] = field(default_factory=dict)
+    done: dict[int, int] = field(default_factory=dict)
+    """Bracket -> rungs written down before the node was killed."""
     killed: int | None = None
 
     def look(self, spy: Spy, job: Job, result: Result) -> None:
         if self.killed is not None or not isinstance(result, Rung):
             return
         time.sleep(0.5)  # a worker waits with its next result, so the other one catches up
-        self.rungs[result.bracket] = result.rung
+        self.done[result.bracket] = result.rung + 1
         workers = trial_actors(descendants())
-        going_on = [number for number in spy.running if self.rungs.get(number, 0) < LAST_RUNG]
+        going_on = [number for number in spy.running if self.done.setdefault(number, 0) < RUNGS]
         if len(going_on) == len(workers) == 2:
             self.killed = parent_of(workers[0])
             assert "raylet" in command_of(self.killed)
@@ -316,7 +340,7 @@ class NodeKiller:
 
 
 @pytest.mark.slow
-def test_the_death_of_a_node_costs_the_brackets_on_it_only(
+def test_the_death_of_a_node_costs_the_rung_in_flight_on_it_and_nothing_else(
     cluster: Cluster, tiny_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     killer = NodeKiller()
@@ -329,7 +353,17 @@ def test_the_death_of_a_node_costs_the_brackets_on_it_only(
         bracket_size=2,
     )
     assert killer.killed is not None
-    assert sorted(filter(None, spy.failures.values())) == [f"{LOST} (ActorUnavailableError)"], spy.failures
+    (lost,) = [number for number, told in spy.failures.items() if len(told) == 2]
+    first, second = spy.failures[lost]
+    assert first is not None and first.startswith(LOST) and second is None
+    assert all(told == [None] for number, told in spy.failures.items() if number != lost)
+    # Rungs that were written down are not trained again.
+    assert spy.begun[lost] == [0, killer.done[lost]]
+    for trial in study.trials:
+        assert trial.state is State.COMPLETE
+        assert [report.rung for report in trial.reports] == (
+            [0] if trial.repeat_of is not None else [0, 1, 2]
+        )
     said = capfd.readouterr()
     assert said.out == ""
-    assert len(said.err.splitlines()) == 1, said.err
+    assert len(said.err.splitlines()) == 1 and said.err.startswith(f"bracket {lost} (trials ")
