@@ -15,7 +15,8 @@ from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.bridge import BridgedConfig
 from trainers.gates import GateWatch
-from trainers.heads import HEAD_TENSORS, head_logits, initial_head, read_features
+from trainers.head import head_tensors
+from trainers.heads import read_features
 from trainers.method import MethodConfig
 from trainers.optim import MAX_NORM, clip_per_candidate
 from trainers.peft_model import BuiltModel
@@ -60,7 +61,8 @@ class PeftStack:
         self._dtype = backbone.dtype if config.kind.native_dtype else torch.float32
         with self._explained():
             self._built = BuiltModel(config, backbone, seed)
-            head = initial_head(classes, backbone.hidden_size, torch.Generator().manual_seed(seed))
+            chance = torch.Generator().manual_seed(seed)
+            head = backbone.head.initial(classes, backbone.hidden_size, chance)
             live = self._built.tensors()
             first = head | {name: live[name].detach().clone() for name in self._built.trained}
             self.shapes = [{name: tensor.shape for name, tensor in first.items()}]
@@ -116,7 +118,8 @@ class PeftStack:
         self.penalty = outputs.loss.reshape(1)
         hidden = outputs.last_hidden_state[:, -batch.input_ids.shape[1] :]  # without a prompt in front
         features = read_features(self.backbone, hidden, batch)
-        return head_logits({name: views[name].unsqueeze(0) for name in list(views)[:HEAD_TENSORS]}, features)
+        tensors = {name: view.unsqueeze(0) for name, view in head_tensors(views).items()}
+        return self.backbone.head.logits(tensors, features)
 
     def _views(self) -> State:
         (shapes,) = self.shapes
