@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from peft import PeftModel
 from torch import Tensor
 
 from trainers.backbone import Backbone
@@ -205,6 +207,15 @@ class PeftStack:
         """What a training leaves behind: all that is stored."""
         (state,) = self.states()
         return [(self._config, state)]
+
+    def separate(self) -> PeftModel:
+        """peft's model around weights of its own, with the trained tensors in their places; fp32, on the CPU."""
+        (state,) = self.states()
+        model = copy.deepcopy(self._built.model).float().cpu()
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if name in state:
+                tensor.data.copy_(state[name])
+        return model
 
     def select(self, kept: Sequence[int]) -> PeftStack:
         """Itself: there is no other candidate."""

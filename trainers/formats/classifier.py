@@ -64,12 +64,14 @@ def classifier_of(export: Exported) -> Any:
     """The classifier on the frozen weights, with the head of the module, fp32 on the CPU."""
     backbone = export.stack.backbone
     config = AutoConfig.from_pretrained(backbone.folder, trust_remote_code=False)
-    config.update({**facts_of(export), "pad_token_id": backbone.pad_token_id, "dtype": "float32"})
+    config.update({**facts_of(export), "pad_token_id": padding_of(export), "dtype": "float32"})
     with torch.random.fork_rng(devices=[]):  # its first values, which are replaced
         model = _kind(export).from_config(config)
     base = getattr(model, model.base_model_prefix)
     with torch.no_grad():
-        found = base.load_state_dict(backbone.model.cpu().state_dict(), strict=False)
+        # The class may lack a pooler that the backbone has.
+        weights = {name: tensor.float().cpu() for name, tensor in backbone.model.state_dict().items()}
+        found = base.load_state_dict(weights, strict=False)
         assert not found.missing_keys, found.missing_keys
         for name, tensor in classifier_tensors(export).items():
             model.get_parameter(name).copy_(tensor)
@@ -106,9 +108,20 @@ def write_tokenizer(folder: Path, export: Exported) -> None:
     tokenizer = AutoTokenizer.from_pretrained(backbone.folder, **options)
     tokenizer.model_max_length = int(export.manifest["max_length"])
     if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(backbone.pad_token_id)
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding_of(export))
     tokenizer.padding_side = "right"
     tokenizer.save_pretrained(folder)
+
+
+def padding_of(export: Exported) -> int:
+    """The padding token; where there is none the end of a text, because decoders take the last other one."""
+    backbone = export.stack.backbone
+    known = (
+        backbone.model.config.pad_token_id,
+        backbone.tokenizer.pad_token_id,
+        backbone.tokenizer.eos_token_id,
+    )
+    return int(next((number for number in known if number is not None), backbone.pad_token_id))
 
 
 def base_path(model: nn.Module) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,18 @@ from trainers.sites import Insertion, Site, is_transposed, widths
 from trainers.stack import Stack
 from trainers.trained import Delta
 
-MERGED_BY_PEFT: frozenset[str] = frozenset()
-"""peft's types that its `merge_and_unload` adds to the weights exactly."""
+NO_CHANGE_OF_WEIGHTS = frozenset(
+    ("ADAPTION_PROMPT", "CARTRIDGE", "LILY", "POLY", "PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING", "SHADOW")
+)
+"""peft's types that peft does not merge; all others of `bridge.KINDS` it merges exactly."""
+
+
+@runtime_checkable
+class OfPeft(Protocol):
+    """A stack whose module is peft's own."""
+
+    def separate(self) -> Any:
+        """peft's model around weights of its own."""
 
 
 def refusal_of_method(export: Exported) -> str | None:
@@ -25,18 +36,22 @@ def refusal_of_method(export: Exported) -> str | None:
     (candidate,) = export.stack.candidates
     config = candidate.config
     if isinstance(config, BridgedConfig):
-        if config.peft_type in MERGED_BY_PEFT:
-            return None
-        return f"what {config.name} computes cannot be added to the frozen weights exactly by peft"
+        if config.peft_type in NO_CHANGE_OF_WEIGHTS:
+            return f"peft does not add what {config.name} computes to the frozen weights"
+        sites = [site for site in export.stack.backbone.sites if site.role in config.target_roles]
+        if config.peft_type == "BEFT" and not all(site.bias for site in sites):
+            return f"{config.name} trains biases that this backbone does not have"
+        return None
     return None if config.merges else f"what {config.name} computes is no change of the frozen weights"
 
 
 @torch.no_grad()
 def merged_weights(stack: AnyStack) -> dict[str, Tensor]:
     """Parameter of the backbone -> its value with the only candidate's module added, fp32 on the CPU."""
-    if not isinstance(stack, Stack):
-        merged: dict[str, Tensor] = stack.merged()  # type: ignore[attr-defined]
+    if isinstance(stack, OfPeft):
+        merged: dict[str, Tensor] = stack.separate().merge_and_unload().model.state_dict()
         return merged
+    assert isinstance(stack, Stack)
     model = stack.backbone.model
     (state,) = stack.states()
     tensors = {name: tensor.unsqueeze(0).to(stack.backbone.device) for name, tensor in state.items()}
