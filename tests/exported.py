@@ -50,7 +50,7 @@ def case_of(folder: Path, backbone: Backbone, config: MethodConfig, kind: str = 
     first = build_stack(backbone, [Candidate(config, 0)], task.outputs)
     (state,) = first.states()
     moved = {
-        n: t + 0.1 * torch.randn(t.shape, generator=chance) if t.is_floating_point() else t
+        n: t + 0.1 * torch.randn(t.shape, generator=chance) if n in first.shapes[0] else t
         for n, t in state.items()
     }
     stack = build_stack(backbone, first.candidates, task.outputs, [moved])

@@ -209,7 +209,7 @@ class PeftStack:
         return [(self._config, state)]
 
     def separate(self) -> PeftModel:
-        """peft's model around weights of its own, with the trained tensors in their places; fp32, on the CPU."""
+        """peft's model on weights of its own, fp32 on the CPU, with the trained tensors in their places."""
         (state,) = self.states()
         model = copy.deepcopy(self._built.model).float().cpu()
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:

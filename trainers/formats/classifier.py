@@ -15,6 +15,7 @@ from transformers import (
     AutoTokenizer,
 )
 
+from trainers.backbone import Backbone
 from trainers.checkpoint import BITS
 from trainers.export import Exported
 from trainers.head import NATIVE, head_tensors
@@ -48,10 +49,20 @@ def refusal_of_head(export: Exported) -> str | None:
             return None
         return f"transformers has no classifier of tokens with one linear layer for {backbone.model_type!r}"
     if backbone.head.name != NATIVE:
-        return f"its head reads the {backbone.pooling}, as no classifier does; search with --head {NATIVE}"
+        return _refusal_of_mean(backbone)
     if export.manifest.get("truncation", HEAD) != HEAD:
-        return f"texts are cut by {export.manifest['truncation']}, which no tokenizer does; search without it"
+        how = export.manifest["truncation"]
+        return f"its texts are cut by {how}, as no tokenizer does; search without --truncation"
     return None
+
+
+def _refusal_of_mean(backbone: Backbone) -> str:
+    read = f"its head reads the {backbone.pooling}, as no classifier does"
+    if backbone.model_type not in RECIPES:
+        return read
+    if backbone.family.decoder:
+        read = "its head is trained with a bias, as no classifier of this family does"
+    return f"{read}; search with --head {NATIVE}"
 
 
 def head_modules(export: Exported) -> dict[str, str]:

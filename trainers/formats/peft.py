@@ -1,8 +1,9 @@
-"""peft's format: a module that `AutoPeftModelForSequenceClassification` puts on the backbone, with its head."""
+"""peft's format: a module with its head, for `AutoPeftModelForSequenceClassification` and its like."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def refusal(export: Exported) -> str | None:
 
 
 def write(folder: Path, export: Exported) -> None:
-    """`adapter_config.json`, `adapter_model.safetensors`, the tokenizer, and what the classifier is called with."""
+    """`adapter_config.json`, `adapter_model.safetensors`, the tokenizer, and `LABELS`."""
     plain = classifier_of(export)
     plain.name_or_path = _reference(export)
     path = base_path(plain)
@@ -54,10 +55,11 @@ def write(folder: Path, export: Exported) -> None:
     if hasattr(module.config, "modules_to_save"):
         module.config.modules_to_save = sorted({name.split(".")[0] for name in head_modules(export).values()})
     module.config.task_type = "TOKEN_CLS" if export.reads_words else "SEQ_CLS"
-    with torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore")  # its remarks on choices that are made here on purpose
         model = get_peft_model(plain, module.config)
-    _fill(model, module.tensors)
-    model.save_pretrained(folder)
+        _fill(model, module.tensors)
+        model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)  # peft's has nothing but blanks
     facts = {**facts_of(export), "pad_token_id": padding_of(export)}
     (folder / LABELS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

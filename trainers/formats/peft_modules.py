@@ -28,7 +28,10 @@ REFUSED: Mapping[str, str] = {
     "prompt": "peft's classifiers read the slots of a prompt in place of the first or the last token",
     "full": "peft holds modules, and this is a whole model",
     "linear_probe": "peft holds modules, and this is a head alone",
+    "peft:ADAPTION_PROMPT": "peft keeps no head beside it",
+    "peft:POLY": "peft asks for the number of a task with every text",
 }
+"""Method -> why peft has it not, or not as a classifier."""
 SAME_AS: Mapping[str, str] = {"peft:PROMPT_TUNING": "prompt", "peft:P_TUNING": "prompt"}
 OURS, THEIRS = "base_model.model.model.", "base_model.model."
 
@@ -92,6 +95,10 @@ def refusal_of_module(export: Exported) -> str | None:
     if name in REFUSED:
         return REFUSED[name]
     if isinstance(config, BridgedConfig):
+        if config.kind.decomposes:
+            return (
+                "peft decomposes the weights anew where it loads it, and another machine may give other signs"
+            )
         return None
     if not config.peft_class:
         return f"peft has no method that computes what {config.name} does"

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from exported import Case, case_of, in_a_fresh_process
-from tiny import make_backbone
+from tiny import LABELS, make_backbone
+from transformers import BertTokenizerFast, pipeline
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
+from trainers.bridge import bridged
 from trainers.formats import merged
-from trainers.method import METHODS
+from trainers.method import METHODS, MethodConfig
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.predictions import Logits
 
 ALL = {"rank": 3, "alpha": 6.0, "targets": "all linear"}
-SEPARATE = "classification"
 EVERY = {
     "lora": LoRAConfig(**ALL),
     "rslora": LoRAConfig(**ALL, rslora=True),
@@ -26,19 +29,19 @@ EVERY = {
     "lora and bitfit": UniPELTConfig(modules="LB", gates="A"),
     "lora and ia3": UniPELTConfig(modules="LI", gates="A"),
     **{name: METHODS[name]() for name in ("bitfit", "ia3", "layernorm", "vera", "full", "linear_probe")},
+    "peft:OFT": bridged("peft:OFT")(oft_block_size=16),
+    "peft:LN_TUNING": bridged("peft:LN_TUNING")(),
 }
-"""What can be merged, by name."""
+"""What can be merged, by name; of peft's types one that multiplies the weights, and one that trains norms."""
+FUSED = ("rslora", "dora", "lora and bitfit", "lora and ia3", "layernorm", "vera")
 FAMILIES = {
-    "bert": EVERY,
-    "gpt2": EVERY,
-    "llama": {name: config for name, config in EVERY.items() if name not in ("bitfit", "lora and bitfit")},
-    "modernbert": {name: EVERY[name] for name in ("dora", "ia3", "layernorm", "vera")},
-    "deberta-v2": {name: EVERY[name] for name in ("dora", "bitfit", "layernorm")},
-    **{
-        family: {name: EVERY[name] for name in ("lora and bitfit",)}
-        for family in ("albert", "distilbert", "electra", "mpnet", "roberta", "opt")
-    },
-    **{family: {"lora and ia3": EVERY["lora and ia3"]} for family in ("mistral", "qwen2", "qwen3")},
+    "bert": tuple(EVERY),
+    "gpt2": (*FUSED, "full", "linear_probe"),
+    "modernbert": ("dora", "lora and ia3", "layernorm", "vera"),
+    "llama": ("lora and ia3", "layernorm", "vera", "full", "peft:OFT"),
+    "deberta-v2": ("dora", "bitfit", "layernorm"),
+    **dict.fromkeys(("albert", "distilbert", "electra", "mpnet", "roberta", "opt"), ("lora and bitfit",)),
+    **dict.fromkeys(("mistral", "qwen2", "qwen3"), ("lora and ia3",)),
 }
 KINDS = {
     "bert": ("multi-label", "regression", "pair-classification", "pair-regression", "token-classification"),
@@ -89,3 +92,106 @@ def test_a_plain_model_gives_the_logits_of_the_module(
     assert merged.refusal(case.export) is None
     scale = max(1.0, float(np.abs(case.logits).max()))
     assert np.abs(asked[1][name] - case.logits).max() <= merged.TOLERANCE * scale
+
+
+def test_labels_and_a_pipeline_come_with_it(
+    cases: dict[str, Case], asked: tuple[Path, dict[str, Logits]]
+) -> None:
+    case = cases["bert lora classification"]
+    folder = asked[0] / "bert-lora-classification" / "export"
+    assert {path.suffix for path in folder.iterdir()} <= {".json", ".safetensors", ".txt"}
+    said = pipeline("text-classification", str(folder), device="cpu")(list(case.task.validation.texts))
+    expected = list(case.export.predict(case.task.validation.texts))
+    assert [row["label"] for row in said] == [row["label"] for row in expected]
+    for row, ours in zip(said, expected, strict=True):
+        assert abs(row["score"] - max(ours["probabilities"].values())) < 1e-5
+    config = json.loads((folder / "config.json").read_text())
+    assert config["label2id"] == {label: i for i, label in enumerate(LABELS)}
+    assert config["problem_type"] == "single_label_classification"
+    assert config["architectures"] == ["BertForSequenceClassification"]
+
+
+def test_a_regression_gives_the_value_itself(
+    cases: dict[str, Case], asked: tuple[Path, dict[str, Logits]]
+) -> None:
+    case = cases["bert lora regression"]
+    folder = asked[0] / "bert-lora-regression" / "export"
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["problem_type"], config["id2label"]) == ("regression", {"0": "value"})
+    said = pipeline("text-classification", str(folder), device="cpu")(
+        list(case.task.validation.texts), function_to_apply="none"
+    )
+    values = [row["value"] for row in case.export.predict(case.task.validation.texts)]
+    assert np.allclose([row["score"] for row in said], values, atol=1e-4)
+
+
+REFUSED: dict[str, tuple[MethodConfig, str]] = {
+    "adapter": (METHODS["adapter"](), "what adapter computes is no change of the frozen weights"),
+    "prefix": (METHODS["prefix"](), "what prefix computes is no change of the frozen weights"),
+    "prompt": (METHODS["prompt"](), "what prompt computes is no change of the frozen weights"),
+    "compacter": (METHODS["compacter"](), "what compacter computes is no change of the frozen weights"),
+    "reft": (METHODS["reft"](), "what reft computes is no change of the frozen weights"),
+    "gated": (UniPELTConfig(modules="LB", gates="L"), "what unipelt computes is no change"),
+    "with a prefix": (UniPELTConfig(modules="PL", gates="A"), "what unipelt computes is no change"),
+    "peft:LILY": (bridged("peft:LILY")(), "peft does not add what peft:LILY computes to the frozen weights"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_merged_is_refused_in_one_line(
+    name: str, backbones: dict[tuple[str, str], Backbone], tmp_path: Path
+) -> None:
+    config, reason = REFUSED[name]
+    said = merged.refusal(case_of(tmp_path / "native", backbones["bert", "native"], config).export)
+    assert said is not None and said.startswith(reason) and "\n" not in said
+
+
+def test_every_method_is_merged_or_refused() -> None:
+    known = {config.name for config in EVERY.values()} | {config.name for config, _ in REFUSED.values()}
+    assert known >= set(METHODS)
+
+
+def test_heads_that_no_class_has_are_refused(
+    backbones: dict[tuple[str, str], Backbone], tmp_path: Path
+) -> None:
+    def said(family: str, kind: str = "classification") -> str | None:
+        folder = tmp_path / f"{family}-{kind}"
+        return merged.refusal(case_of(folder, backbones[family, "mean"], LoRAConfig(), kind).export)
+
+    assert said("bert") == (
+        "its head reads the mean of the real tokens, as no classifier does; search with --head native"
+    )
+    assert said("gpt2") == (
+        "its head is trained with a bias, as no classifier of this family does; search with --head native"
+    )
+    assert said("t5") == "its head reads the mean of the real tokens, as no classifier does"
+    assert "no classifier of tokens" in str(said("modernbert", "token-classification"))
+    assert "no classifier of tokens" in str(said("opt", "token-classification"))
+
+
+def test_a_cut_that_no_tokenizer_makes_is_refused(
+    backbones: dict[tuple[str, str], Backbone], tmp_path: Path
+) -> None:
+    export = case_of(tmp_path / "native", backbones["bert", "native"], LoRAConfig()).export
+    export = replace(export, manifest={**export.manifest, "truncation": "head+tail"})
+    assert merged.refusal(export) == (
+        "its texts are cut by head+tail, as no tokenizer does; search without --truncation"
+    )
+
+
+def test_weights_of_few_bits_are_refused(backbones: dict[tuple[str, str], Backbone], tmp_path: Path) -> None:
+    export = case_of(tmp_path / "native", backbones["bert", "native"], LoRAConfig()).export
+    export.stack.backbone = replace(export.stack.backbone, precision="4bit")
+    assert "trained on weights in 4bit" in str(merged.refusal(export))
+
+
+def test_gpt2_is_padded_with_the_end_of_a_text_where_it_has_no_padding(tmp_path: Path) -> None:
+    folder = make_backbone(tmp_path / "gpt2", "gpt2", pad_token_id=None)
+    tokenizer = BertTokenizerFast.from_pretrained(folder, pad_token=None, eos_token="[SEP]")
+    tokenizer.save_pretrained(folder)
+    backbone = load(str(folder), dtype="fp32", head="native")
+    case = case_of(tmp_path / "native", backbone, LoRAConfig())
+    found = in_a_fresh_process(tmp_path / "merged", merged, {"gpt2": case})
+    assert np.abs(found["gpt2"] - case.logits).max() <= merged.TOLERANCE
+    config = json.loads((tmp_path / "merged" / "gpt2" / "export" / "config.json").read_text())
+    assert config["pad_token_id"] == tokenizer.eos_token_id
