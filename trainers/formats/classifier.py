@@ -118,21 +118,18 @@ def write_tokenizer(folder: Path, export: Exported) -> None:
     options = {"model_input_names": names, "trust_remote_code": False}
     tokenizer = AutoTokenizer.from_pretrained(backbone.folder, **options)
     tokenizer.model_max_length = int(export.manifest["max_length"])
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding_of(export))
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(padding_of(export))
     tokenizer.padding_side = "right"
     tokenizer.save_pretrained(folder)
 
 
 def padding_of(export: Exported) -> int:
-    """The padding token; where there is none the end of a text, because decoders take the last other one."""
-    backbone = export.stack.backbone
-    known = (
-        backbone.model.config.pad_token_id,
-        backbone.tokenizer.pad_token_id,
-        backbone.tokenizer.eos_token_id,
-    )
-    return int(next((number for number in known if number is not None), backbone.pad_token_id))
+    """The padding token; no token that texts end in, because decoders read the last other one."""
+    backbone, tokenizer = export.stack.backbone, export.stack.backbone.tokenizer
+    own = (backbone.model.config.pad_token_id, tokenizer.pad_token_id)
+    others = (tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
+    last = tokenizer("")["input_ids"][-1:]
+    return int(next((n for n in (*own, *others) if n is not None and n not in last), backbone.pad_token_id))
 
 
 def base_path(model: nn.Module) -> str:

@@ -51,6 +51,7 @@ KINDS = {
     "llama": ("token-classification",),
 }
 CASES = [(f, name, "classification") for f, methods in FAMILIES.items() for name in methods]
+UNPADDED = "unpadded"
 CASES += [(family, "lora", kind) for family, kinds in KINDS.items() for kind in kinds]
 
 
@@ -75,7 +76,15 @@ def cases(
         backbone = backbones[family, "mean" if kind == "token-classification" else "native"]
         name = f"{family} {method} {kind}"
         found[name] = case_of(folder / name, backbone, EVERY[method], kind)
+    found[UNPADDED] = case_of(folder / UNPADDED, without_padding(folder / "gpt2"), EVERY["lora"])
     return found
+
+
+def without_padding(folder: Path) -> Backbone:
+    """A decoder without a padding token, whose tokenizer ends every text as GPT-2's may."""
+    make_backbone(folder, "gpt2", pad_token_id=None)
+    BertTokenizerFast.from_pretrained(folder, pad_token=None, eos_token="[SEP]").save_pretrained(folder)
+    return load(str(folder), dtype="fp32", head="native")
 
 
 @pytest.fixture(scope="module")
@@ -185,13 +194,12 @@ def test_weights_of_few_bits_are_refused(backbones: dict[tuple[str, str], Backbo
     assert "trained on weights in 4bit" in str(merged.refusal(export))
 
 
-def test_gpt2_is_padded_with_the_end_of_a_text_where_it_has_no_padding(tmp_path: Path) -> None:
-    folder = make_backbone(tmp_path / "gpt2", "gpt2", pad_token_id=None)
-    tokenizer = BertTokenizerFast.from_pretrained(folder, pad_token=None, eos_token="[SEP]")
-    tokenizer.save_pretrained(folder)
-    backbone = load(str(folder), dtype="fp32", head="native")
-    case = case_of(tmp_path / "native", backbone, LoRAConfig())
-    found = in_a_fresh_process(tmp_path / "merged", merged, {"gpt2": case})
-    assert np.abs(found["gpt2"] - case.logits).max() <= merged.TOLERANCE
-    config = json.loads((tmp_path / "merged" / "gpt2" / "export" / "config.json").read_text())
-    assert config["pad_token_id"] == tokenizer.eos_token_id
+def test_padding_is_a_token_in_which_no_text_ends(
+    cases: dict[str, Case], asked: tuple[Path, dict[str, Logits]]
+) -> None:
+    tokenizer = cases[UNPADDED].export.stack.backbone.tokenizer
+    config = json.loads((asked[0] / UNPADDED / "export" / "config.json").read_text())
+    assert tokenizer.pad_token_id is None
+    assert tokenizer("good film")["input_ids"][-1] == tokenizer.eos_token_id
+    assert config["pad_token_id"] == tokenizer.unk_token_id
+    assert np.abs(asked[1][UNPADDED] - cases[UNPADDED].logits).max() <= merged.TOLERANCE
