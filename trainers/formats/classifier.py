@@ -126,7 +126,8 @@ def write_tokenizer(folder: Path, export: Exported) -> None:
 def padding_of(export: Exported) -> int:
     """The padding token; no token that texts end in, because decoders read the last other one."""
     backbone, tokenizer = export.stack.backbone, export.stack.backbone.tokenizer
-    own = (backbone.model.config.pad_token_id, tokenizer.pad_token_id)
+    config: Any = backbone.model.config
+    own = (config.pad_token_id, tokenizer.pad_token_id)
     others = (tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
     last = tokenizer("")["input_ids"][-1:]
     return int(next((n for n in (*own, *others) if n is not None and n not in last), backbone.pad_token_id))

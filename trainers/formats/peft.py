@@ -59,7 +59,7 @@ def write(folder: Path, export: Exported) -> None:
         warnings.simplefilter("ignore")  # its remarks on choices that are made here on purpose
         model = get_peft_model(plain, module.config)
         _fill(model, module.tensors)
-        model.save_pretrained(folder)
+        model.save_pretrained(str(folder))
     (folder / "README.md").unlink(missing_ok=True)  # peft's has nothing but blanks
     facts = {**facts_of(export), "pad_token_id": padding_of(export)}
     (folder / LABELS).write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
