@@ -216,23 +216,18 @@ def _layernorm(config: Any, held: Sequence[Held], stack: Stack) -> Module:
 def _vera(config: VeRAConfig, held: Sequence[Held], stack: Stack) -> Module:
     """All layers share the random matrices, which travel with the module: they need not be peft's."""
     largest = max(held, key=lambda one: widths(one.module)[1])
-    count = len(largest.parts)
-    tensors = {}
-    a, b = [], torch.zeros(widths(largest.module)[1], count * config.rank)
+    count, rank = len(largest.parts), config.rank
+    a, b = [], torch.zeros(widths(largest.module)[1], count * rank)
     for i, part in enumerate(largest.parts):
-        constants = part.place.constants
-        a.append(constants["A"][: config.rank].float().cpu())
-        spread = constants["spread"][0].cpu()
-        b[part.rows, i * config.rank : (i + 1) * config.rank] = (
-            constants["B"][:, : config.rank].float().cpu() * spread
-        )
+        constants = {name: tensor.float().cpu() for name, tensor in part.place.constants.items()}
+        a.append(constants["A"][:rank])
+        b[part.rows, i * rank : (i + 1) * rank] = constants["B"][:, :rank] * constants["spread"][0]
     tensors = {"base_model.vera_A.default": torch.cat(a), "base_model.vera_B.default": b}
     for one in held:
-        d_out = widths(one.module)[1]
         tensors[f"{one.path}.vera_lambda_d.default"] = torch.cat([part["d"] for part in one.parts])
-        tensors[f"{one.path}.vera_lambda_b.default"] = one.vector("b", d_out)
+        tensors[f"{one.path}.vera_lambda_b.default"] = one.vector("b", widths(one.module)[1])
     made = VeraConfig(
-        r=count * config.rank,
+        r=count * rank,
         target_modules=_targets(held),
         save_projection=True,
         fan_in_fan_out=any(is_transposed(one.module) for one in held),

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from exported import Case, case_of, in_a_fresh_process
-from tiny import LABELS, make_backbone
+from tiny import CLASSES, LABELS, batch_of, make_backbone
 from transformers import BertTokenizerFast, pipeline
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
+from trainers.bridge import KINDS as KINDS_OF_PEFT
 from trainers.bridge import bridged
+from trainers.building import build_stack
 from trainers.formats import merged
+from trainers.formats.merging import NO_CHANGE_OF_WEIGHTS, merged_weights
+from trainers.head import head_tensors
 from trainers.method import METHODS, MethodConfig
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.predictions import Logits
+from trainers.stack import Candidate
 
 ALL = {"rank": 3, "alpha": 6.0, "targets": "all linear"}
 EVERY = {
@@ -203,3 +210,27 @@ def test_padding_is_a_token_in_which_no_text_ends(
     assert tokenizer("good film")["input_ids"][-1] == tokenizer.eos_token_id
     assert config["pad_token_id"] == tokenizer.unk_token_id
     assert np.abs(asked[1][UNPADDED] - cases[UNPADDED].logits).max() <= merged.TOLERANCE
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS_OF_PEFT) - NO_CHANGE_OF_WEIGHTS))
+def test_what_peft_merges_it_merges_exactly(kind: str, backbones: dict[tuple[str, str], Backbone]) -> None:
+    backbone = backbones["bert", "native"]
+    method = bridged(f"peft:{kind}")
+    values = dict.fromkeys(method.kind.dividing, 8) | ({"r": 8} if kind == "PSOFT" else {})
+    config = method(**values | ({"n_frequency": 100} if kind in ("FOURIERFT", "WAVEFT") else {}))
+    stack = build_stack(backbone, [Candidate(config, 0)], CLASSES)
+    with torch.no_grad():
+        chance = torch.Generator().manual_seed(1)
+        stack.parameters += 0.05 * torch.randn(stack.parameters.shape, generator=chance)
+        (state,) = stack.states()
+        expected = stack.logits(batch_of(backbone))
+        model = copy.deepcopy(backbone.model)
+        assert not model.load_state_dict(merged_weights(stack), strict=False).unexpected_keys
+        head = [head_tensors(state)]
+        plain = replace(backbone, model=model)
+        found, before = (
+            build_stack(one, [Candidate(METHODS["linear_probe"](), 0)], CLASSES, head).logits(batch_of(one))
+            for one in (plain, backbone)
+        )
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert not torch.allclose(before, expected, atol=1e-4)

@@ -76,6 +76,7 @@ CASES += [
 ]
 TYPES = [kind for kind in KINDS if kind not in NOT_RUN + REFUSED_TYPES]
 CASES += [("bert", f"peft:{kind}", "classification") for kind in TYPES]
+CASES += [("llama", "peft:SHADOW", "classification")]
 NAMES = [" ".join(case) for case in CASES]
 
 
@@ -164,6 +165,7 @@ REFUSED: dict[str, tuple[MethodConfig, str]] = {
         f"peft:{kind}": (of_peft(kind), "peft decomposes the weights anew where it loads it")
         for kind in ("FROD", "OSF", "PSOFT")
     },
+    "peft:ADAPTION_PROMPT": (of_peft("ADAPTION_PROMPT"), "peft keeps no head beside it"),
     "peft:POLY": (of_peft("POLY"), "peft asks for the number of a task with every text"),
     "peft:P_TUNING": (of_peft("P_TUNING"), "peft's classifiers read the slots of a prompt"),
     "peft:PROMPT_TUNING": (of_peft("PROMPT_TUNING"), "peft's classifiers read the slots of a prompt"),
@@ -175,7 +177,8 @@ def test_what_peft_cannot_represent_is_refused_in_one_line(
     name: str, backbones: dict[str, Backbone], tmp_path: Path
 ) -> None:
     config, reason = REFUSED[name]
-    said = peft.refusal(case_of(tmp_path / "native", backbones["bert"], config).export)
+    backbone = backbones["llama" if name == "peft:ADAPTION_PROMPT" else "bert"]
+    said = peft.refusal(case_of(tmp_path / "native", backbone, config).export)
     assert said is not None and said.startswith(reason) and "\n" not in said
 
 
