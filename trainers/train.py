@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trainers.backbone import Backbone
-from trainers.batches import batches, evaluation_order, training_order
+from trainers.batches import Batch, batches, evaluation_order, training_order
 from trainers.building import AnyStack, OwnRules, build_stack
 from trainers.data import Data as Data
 from trainers.data import prepare as prepare
@@ -133,23 +134,37 @@ class Training:
 
     def train_epoch(self, epoch: int) -> list[float]:
         """One pass over the training split, inside `stack.attached()`; the mean loss of each candidate."""
-        tokens, scale = self.data.train, self.data.scale
+        tokens = self.data.train
         order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
+        total = self.train_batches(order, epoch * len(order), self.epochs * len(order))
+        return [float(value) for value in total / len(tokens.labels)]
+
+    def train_batches(
+        self, order: list[NDArray[np.int64]], first: int, steps: int
+    ) -> Float[Tensor, " candidates"]:
+        """A step on each batch of rows, the steps from `first` on of `steps` in all; the losses of all items, summed.
+
+        Inside `stack.attached()`. Nothing of a step is waited for: on a GPU they follow one another.
+        """
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
-        steps = self.epochs * len(order)
         factors = schedule(steps, self.warmups).to(device)
-        for i, batch in enumerate(batches(tokens, order, self.stack.backbone.pad_token_id, device)):
-            step = epoch * len(order) + i
-            loss = scale.losses(self.stack.logits(batch, training=True), batch.labels, self.weighting)
-            penalty = self.stack.penalty
-            goal = loss if penalty is None else loss + penalty
-            (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
-            self.optimizer.step(self.stack.parameters, gradient, factors[step])
-            if isinstance(self.stack, OwnRules):
-                self.stack.after_step(gradient, step, steps)
-            total += loss.detach() * len(batch.items)
-        return [float(value) for value in total / len(tokens.labels)]
+        tokens, pad = self.data.train, self.stack.backbone.pad_token_id
+        for step, batch in enumerate(batches(tokens, order, pad, device), start=first):
+            total += self._step(batch, step, steps, factors[step]) * len(batch.items)
+        return total
+
+    def _step(self, batch: Batch, step: int, steps: int, factor: Tensor) -> Float[Tensor, " candidates"]:
+        """One step of all candidates; the loss of each before it."""
+        logits = self.stack.logits(batch, training=True)
+        loss = self.data.scale.losses(logits, batch.labels, self.weighting)
+        penalty = self.stack.penalty
+        goal = loss if penalty is None else loss + penalty
+        (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
+        self.optimizer.step(self.stack.parameters, gradient, factor)
+        if isinstance(self.stack, OwnRules):
+            self.stack.after_step(gradient, step, steps)
+        return loss.detach()
 
     def _report(self, i: int) -> Report:
         return Report(
