@@ -27,7 +27,7 @@ class Clock:
 
     @property
     def kind(self) -> str:
-        """One thread on a processor is timed by what it computes, so that others on the machine do not count."""
+        """One thread on a processor is timed by what it computes: others on the machine do not count."""
         return "CPU time" if self.device.type == "cpu" and self.threads == 1 else "wall clock"
 
     def now(self) -> float:
@@ -86,7 +86,9 @@ def ratio(seconds: Mapping[str, Sequence[float]], of: str, to: str) -> float:
 # ------------------------------------------------------------------------------- the ceiling
 
 
-def ceiling(device: torch.device, dtype: torch.dtype, width: int, inner: int, rows: int, clock: Clock) -> float:
+def ceiling(
+    device: torch.device, dtype: torch.dtype, width: int, inner: int, rows: int, clock: Clock
+) -> float:
     """FLOP/s of the frozen layers' own matrix product, `[rows, width] x [width, inner]`, the best of five."""
     x, weight = torch.randn(rows, width, device=device), torch.randn(inner, width, device=device)
     x, weight = x.to(dtype), weight.to(dtype)

@@ -158,7 +158,5 @@ def _dicts(tokens: Tokens) -> list[dict[str, Any]]:
     found = []
     for row, (start, end) in enumerate(zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)):
         ids = tokens.ids[start:end].tolist()
-        found.append(
-            {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": int(tokens.labels[row])}
-        )
+        found.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": int(tokens.labels[row])})
     return found

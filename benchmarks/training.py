@@ -23,7 +23,6 @@ import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,7 @@ def setting_of(options: argparse.Namespace) -> Setting:
 
 
 def bucketed(setting: Setting, repeat: int) -> list[NDArray[np.int64]]:
-    """Batches of an epoch's order of Peltier, one drawn from each range of lengths: few that stand for all."""
+    """Some batches of an epoch of Peltier's, one from each range of lengths, so that few stand for all."""
     lengths = setting.data.train.lengths
     order = training_order(lengths, setting.batch, repeat)
     order = sorted(

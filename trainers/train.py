@@ -142,9 +142,9 @@ class Training:
     def train_batches(
         self, order: list[NDArray[np.int64]], first: int, steps: int
     ) -> Float[Tensor, " candidates"]:
-        """A step on each batch of rows, the steps from `first` on of `steps` in all; the losses of all items, summed.
+        """A step on each batch of rows, `first` being the first one's number of `steps` in all.
 
-        Inside `stack.attached()`. Nothing of a step is waited for: on a GPU they follow one another.
+        Inside `stack.attached()`. Returns each candidate's loss, summed over the items.
         """
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
