@@ -20,6 +20,7 @@ from trainers.fidelity import Fidelity, Report
 from trainers.imbalance import weighting
 from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
+from trainers.profiling import BACKWARD, EVALUATION, FORWARD, OPTIMIZER, part, stepped
 from trainers.resuming import Checkpoint, Resumable, common, parts_of
 from trainers.stack import Candidate, State
 from trainers.tokens import Tokens
@@ -152,18 +153,22 @@ class Training:
         tokens, pad = self.data.train, self.stack.backbone.pad_token_id
         for step, batch in enumerate(batches(tokens, order, pad, device), start=first):
             total += self._step(batch, step, steps, factors[step]) * len(batch.items)
+            stepped()
         return total
 
     def _step(self, batch: Batch, step: int, steps: int, factor: Tensor) -> Float[Tensor, " candidates"]:
         """One step of all candidates; the loss of each before it."""
-        logits = self.stack.logits(batch, training=True)
-        loss = self.data.scale.losses(logits, batch.labels, self.weighting)
-        penalty = self.stack.penalty
-        goal = loss if penalty is None else loss + penalty
-        (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
-        self.optimizer.step(self.stack.parameters, gradient, factor)
-        if isinstance(self.stack, OwnRules):
-            self.stack.after_step(gradient, step, steps)
+        with part(FORWARD):
+            logits = self.stack.logits(batch, training=True)
+            loss = self.data.scale.losses(logits, batch.labels, self.weighting)
+            penalty = self.stack.penalty
+            goal = loss if penalty is None else loss + penalty
+        with part(BACKWARD):
+            (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
+        with part(OPTIMIZER):
+            self.optimizer.step(self.stack.parameters, gradient, factor)
+            if isinstance(self.stack, OwnRules):
+                self.stack.after_step(gradient, step, steps)
         return loss.detach()
 
     def _report(self, i: int) -> Report:
@@ -204,7 +209,7 @@ def logits_of(stack: AnyStack, tokens: Tokens) -> Float[np.ndarray, "candidates 
     """Logits of every candidate for every row or word, in the order of the split."""
     found = np.empty((len(stack), len(tokens.labels), stack.classes), dtype=np.float32)
     order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
-    with stack.attached():
+    with part(EVALUATION), stack.attached():
         for batch in batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device):
             found[:, batch.items] = stack.logits(batch).cpu().numpy()
     return found
