@@ -86,8 +86,10 @@ def setting_of(options: argparse.Namespace) -> Setting:
     if reference is None:
         sys.exit("no backbone: install peltier[demo] or pass --backbone")
     backbone = load(reference, dtype=options.dtype, device=options.device)
-    train = EXAMPLE if options.data is None else options.data / "train.jsonl"
-    task = read_task(train, train_rows=options.rows, folds=1, seed=SEED)
+    if options.data is None:
+        task = read_task(EXAMPLE, folds=1, seed=SEED)
+    else:
+        task = read_task(options.data / "train.jsonl", train_rows=options.rows, folds=1, seed=SEED)
     clock = Clock(backbone.device, options.threads)
     return Setting(backbone, prepare(task, backbone), options.batch, options.steps, clock)
 
@@ -247,7 +249,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--rows", type=int, default=2000, help="training rows that are read")
+    parser.add_argument("--rows", type=int, default=2000, help="training rows that are drawn from --data")
     parser.add_argument("--backbone")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto", help="of Peltier's backbone")
