@@ -133,9 +133,8 @@ def contenders_of(setting: Setting, options: argparse.Namespace) -> dict[str, Co
 
 def stack(setting: Setting, config: MethodConfig, size: int) -> Contender:
     """Training of a stack of `size` candidates, as a study trains it."""
-    candidates = [
-        Candidate(replace(config, learning_rate=config.learning_rate / (1 + i)), i) for i in range(size)
-    ]
+    rates = np.linspace(config.learning_rate, config.learning_rate / 2, size).tolist()
+    candidates = [Candidate(replace(config, learning_rate=rate), seed) for seed, rate in enumerate(rates)]
     training = start(
         setting.backbone, setting.data, candidates, epochs=1, seed=SEED, batch_size=setting.batch
     )
