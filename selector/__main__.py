@@ -165,6 +165,8 @@ def search(
 
     if profile is not None and (runner != "local" or context.info_name == "submit"):
         _refuse("--profile looks into this process only; use it with: peltier search --runner local")
+    if profile is not None and (profile.is_dir() or not profile.absolute().parent.is_dir()):
+        _refuse(f"--profile {profile}: no file can be written there; give a file in a folder that exists")
     given = DataFiles(train=train, validation=validation, test=test)
     asked = _asked(methods, fix, ranges, space_file)
     spec = StudySpec(
