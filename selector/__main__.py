@@ -39,6 +39,7 @@ from selector.options import (  # noqa: E402
     Methods,
     Metric,
     Objective,
+    Profile,
     Range,
     SpaceOption,
     StudyName,
@@ -156,6 +157,7 @@ def search(
     new: Annotated[
         bool, typer.Option("--new", help="Start a new study even where one like it is unfinished.")
     ] = False,
+    profile: Profile = None,
     as_json: Json = False,
 ) -> None:
     from selector.data import DataFiles
@@ -163,6 +165,10 @@ def search(
     from selector.service import Service, check_request, space_for
     from selector.study import DataFile, StudySpec
 
+    if profile is not None and (runner != "local" or context.info_name == "submit"):
+        _refuse("--profile looks into this process only; use it with: peltier search --runner local")
+    if profile is not None and (profile.is_dir() or not profile.absolute().parent.is_dir()):
+        _refuse(f"--profile {profile}: no file can be written there; give a file in a folder that exists")
     given = DataFiles(train=train, validation=validation, test=test)
     asked = _asked(methods, fix, ranges, space_file)
     spec = StudySpec(
@@ -226,7 +232,14 @@ def search(
         err.print(f"study {another.name} is the same search and run by {another.worker}", soft_wrap=True)
     study = known or service.submit(given, spec, checked, name=name, worker=worker)
     _tell_findings(checked)
-    _run_here(service, study, checked.task, database, as_json)
+    if profile is None:
+        _run_here(service, study, checked.task, database, as_json)
+        return
+    from trainers.profiling import profiled
+
+    with profiled(profile) as found:
+        _run_here(service, study, checked.task, database, as_json)
+    err.print(found.summary(), soft_wrap=True)
 
 
 app.command("search", help="Search the methods on a dataset, recommend one, and export it.")(search)

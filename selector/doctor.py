@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from selector.fast_paths import Finding, fast_paths
 from storage.database import open_database
 from storage.errors import StorageError
-from trainers.checkpoint import BackboneError, default_reference, locate, native_dtype
+from trainers.checkpoint import BackboneError, default_reference, locate
 
 PACKAGES = ("peltier", "torch", "transformers", "optuna", "ray", "sqlalchemy", "streamlit")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the examination."""
-
-    name: str
-    ok: bool
-    found: str
 
 
 def examine(database: str) -> list[Finding]:
@@ -32,7 +23,7 @@ def examine(database: str) -> list[Finding]:
         *map(_package, PACKAGES),
         _cores(),
         _device(),
-        _dtype(),
+        *fast_paths(),
         _backbone(),
         _database(database),
     ]
@@ -58,14 +49,6 @@ def _device() -> Finding:
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding("devices", True, ", ".join(names))
     return Finding("devices", True, "no GPU; candidates train on the processor")
-
-
-def _dtype() -> Finding:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    fast = native_dtype(device) is torch.bfloat16
-    return Finding(
-        "bf16 in hardware", fast, "yes, used for training" if fast else "no; training runs in fp32"
-    )
 
 
 def _backbone() -> Finding:

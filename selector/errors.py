@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from selector.placement import ClusterError
-from selector.search import SearchError
-from selector.study import RequestError
+from selector.study import RequestError, SearchError
 from storage.errors import StorageError
-from trainers.checkpoint import BackboneError
-from trainers.export import ExportError
-from trainers.task import TaskError
+from trainers.errors import BackboneError, ExportError, TaskError
 
 USER_ERRORS = (TaskError, BackboneError, RequestError, StorageError, ExportError, SearchError, ClusterError)

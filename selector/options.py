@@ -136,6 +136,13 @@ MaxLatency = Annotated[
 DeviceBudget = Annotated[
     str | None, typer.Option(help="Limit on device time, summed over devices, such as 30m.")
 ]
+Profile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Say where the time went, and write a trace of some training steps to this file, for "
+        "ui.perfetto.dev; needs --runner local.",
+    ),
+]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
 Json = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import t
+import scipy  # loads `stats` when it is first asked for
 
 from selector.bootstrap import Numbers, Sample
 
@@ -55,7 +55,7 @@ def _power(times: float, a: Sample, b: Sample, lead: float, by_rows: float, quan
             guessed += (spread / one.seeds) ** 2 / (one.seeds - 1)
     freedom = np.maximum(1, variance**2 / np.maximum(guessed, 1e-300))
     seen = lead + generator.standard_normal(STUDIES) * math.sqrt(true)
-    return float(np.mean(seen >= np.sqrt(variance) * t.ppf(quantile, freedom)))
+    return float(np.mean(seen >= np.sqrt(variance) * scipy.stats.t.ppf(quantile, freedom)))
 
 
 def _chance(generator: np.random.Generator, freedom: int) -> Numbers:

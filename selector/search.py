@@ -19,6 +19,7 @@ from selector.proposals import Proposals
 from selector.recording import Recording
 from selector.space import Space
 from selector.study import INTERRUPTED, StudySpec
+from selector.study import SearchError as SearchError
 from storage.database import Database
 from storage.files import Files
 from storage.records import State, Trial
@@ -32,10 +33,6 @@ BASELINES = 3
 """One answer for all, a linear model of the words, the linear probe."""
 LOST = 2
 """So many times a bracket is given to another worker when its own is lost."""
-
-
-class SearchError(RuntimeError):
-    """The search cannot go on; the message is shown as it is."""
 
 
 class Search:

@@ -18,6 +18,10 @@ class RequestError(ValueError):
     """The user asked for something that cannot be done; the message is shown as it is."""
 
 
+class SearchError(RuntimeError):
+    """The search cannot go on; the message is shown as it is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataFile:
     """A file kept by its content."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from typing import Any, final
 
 from sqlalchemy import URL, Engine
@@ -13,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from storage import choice, files_in_use, leases, reading, trials, writing
 from storage.engines import for_reading, for_writing, open_engine, storage_error
-from storage.migrating import migrate
 from storage.records import Baseline, Export, Report, Request, State, Study, Trial
+from storage.schema import is_newest
 from storage.urls import database_url, shown
 
 
@@ -26,7 +27,8 @@ def open_database(url: str) -> Database:
     """
     parsed = database_url(url)
     try:
-        migrate(parsed)
+        if not is_newest(parsed):
+            import_module("storage.migrating").migrate(parsed)  # loads Alembic, which takes a while
     except DBAPIError as error:
         raise storage_error(parsed, error) from None
     return Database(parsed)

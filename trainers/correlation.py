@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy  # loads `stats` when it is first asked for; `peltier show` need not wait for it
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ def pearson(predictions: Floats, labels: Floats) -> Floats:
 
 def spearman(predictions: Floats, labels: Floats) -> Floats:
     """Correlation of the ranks, where equal numbers share the mean of theirs."""
-    return pearson(rankdata(predictions, axis=-1), rankdata(labels, axis=-1))
+    return pearson(*(scipy.stats.rankdata(values, axis=-1) for values in (predictions, labels)))
 
 
 def r2(predictions: Floats, labels: Floats) -> Floats:
@@ -49,7 +49,7 @@ def auroc(scores: Floats, labels: NDArray[Any], classes: int) -> Floats:
     any class left the value is 0.5.
     """
     own = labels if labels.dtype == np.bool_ else labels[..., None] == np.arange(classes)
-    ranks = rankdata(scores, axis=-2)
+    ranks = scipy.stats.rankdata(scores, axis=-2)
     rows = scores.shape[-2]
     positive = np.broadcast_to(own.sum(axis=-2), (*ranks.shape[:-2], classes)).astype(np.float64)
     wins = (ranks * own).sum(axis=-2) - positive * (positive + 1) / 2

@@ -22,6 +22,7 @@ from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.building import AnyStack, build_stack, method_named
 from trainers.checkpoint import BITS
+from trainers.errors import ExportError as ExportError
 from trainers.head import HEADS, MEAN
 from trainers.kinds import single
 from trainers.method import MethodConfig
@@ -46,10 +47,6 @@ TOLERANCE = 1e-4
 Of numbers in deviations of the training labels, beside what rounding to fp32 takes from their size."""
 PREDICTED_AT_ONCE = 1024
 """Rows tokenised together while predicting, so that long inputs need little memory."""
-
-
-class ExportError(ValueError):
-    """An export that must not be used or released; the message is shown as it is."""
 
 
 @dataclass(frozen=True)

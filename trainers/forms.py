@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas
 import pyarrow
 
 from trainers.source import FORMATS, Source, TaskError, ending_of, listed, open_source, quoted, shown
@@ -135,7 +134,7 @@ def source_of(rows: Given, name: str = "", title: str = "data") -> Source:
     name = name or f"the {type(rows).__name__}"
     if isinstance(rows, pyarrow.Table):
         return Source(name, "table", None, table=rows, title=title)
-    if isinstance(rows, pandas.DataFrame):
+    if hasattr(rows, "iloc") and hasattr(rows, "columns"):  # pandas.DataFrame, without its import
         return Source(name, "table", None, table=table_of_frame(rows, name), title=title)
     if hasattr(rows, "with_format") and hasattr(rows, "features"):  # datasets.Dataset, without its import
         table = rows.with_format("arrow")[:].replace_schema_metadata(rows.features.arrow_schema.metadata)
@@ -146,7 +145,7 @@ def source_of(rows: Given, name: str = "", title: str = "data") -> Source:
     )
 
 
-def table_of_frame(frame: pandas.DataFrame, name: str) -> pyarrow.Table:
+def table_of_frame(frame: Any, name: str) -> pyarrow.Table:
     try:
         return pyarrow.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
     except (pyarrow.ArrowException, ValueError) as error:

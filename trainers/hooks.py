@@ -14,6 +14,7 @@ from trainers.attention import Prefix, leave_prefix, stand_side_by_side
 from trainers.backbone import Backbone
 from trainers.gates import GateWatch
 from trainers.layout import Place, by_site
+from trainers.profiling import MODULES, part
 from trainers.rows import Rows
 from trainers.sites import Insertion, Site
 from trainers.trained import Delta, KeyValueDelta
@@ -132,8 +133,9 @@ class Hooks:
             x = inputs[0] if inputs else options["hidden_states"]
             tensors = place.tensors(self._tensors)
             stacked = x.reshape(self._candidates, -1, x.shape[-1])
-            keys, values = delta.keys_values(tensors, stacked, self._rows)
-            self._take_gates(place)
+            with part(MODULES):
+                keys, values = delta.keys_values(tensors, stacked, self._rows)
+                self._take_gates(place)
             leave_prefix(module, Prefix(keys, values, tensors["visible"]))
 
         return hook
@@ -141,6 +143,10 @@ class Hooks:
     # --------------------------------------------------------------------------- all candidates
 
     def _changed(self, places: Sequence[Place], x: Tensor, y: Tensor) -> Tensor:
+        with part(MODULES):
+            return self._sum(places, x, y)
+
+    def _sum(self, places: Sequence[Place], x: Tensor, y: Tensor) -> Tensor:
         stacked_x = x.reshape(self._candidates, -1, x.shape[-1])
         stacked_y = y.reshape(self._candidates, -1, y.shape[-1])
         total = stacked_y

@@ -18,6 +18,7 @@ from trainers.cross_validation import item_folds, out_of_fold
 from trainers.data import Data
 from trainers.heads import read_features
 from trainers.linear_heads import Features, solve, strengths
+from trainers.profiling import EVALUATION, part
 from trainers.stack import State
 from trainers.task import Task
 from trainers.tokens import Tokens
@@ -146,14 +147,15 @@ def features(backbone: Backbone, tokens: Tokens) -> Features:
     plain = backbone.in_fp32
     found = np.empty((len(tokens.labels), plain.hidden_size), dtype=np.float32)
     order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
-    for batch in batches(tokens, order, plain.pad_token_id, plain.device):
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if plain.family.decoder:
-            inputs |= plain.positions(batch.attention_mask, torch.zeros_like(batch.attention_mask[:, :1]))
-        if batch.token_type_ids is not None:
-            inputs["token_type_ids"] = batch.token_type_ids
-        hidden = plain.model(**inputs).last_hidden_state
-        found[batch.items] = read_features(plain, hidden, batch)[0].cpu().numpy()
+    with part(EVALUATION):
+        for batch in batches(tokens, order, plain.pad_token_id, plain.device):
+            inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+            if plain.family.decoder:
+                inputs |= plain.positions(batch.attention_mask, torch.zeros_like(batch.attention_mask[:, :1]))
+            if batch.token_type_ids is not None:
+                inputs["token_type_ids"] = batch.token_type_ids
+            hidden = plain.model(**inputs).last_hidden_state
+            found[batch.items] = read_features(plain, hidden, batch)[0].cpu().numpy()
     return found
 
 

@@ -15,6 +15,7 @@ import pyarrow
 from trainers.arrow_files import arrow_table
 from trainers.decoding import NotUtf8, check_utf8, guess
 from trainers.encodings import Reading
+from trainers.errors import TaskError as TaskError
 from trainers.unpacking import BROKEN, COMPRESSIONS, MOST_GROWTH, Swollen, encoding_of, recoded, unpacked
 
 Stream = BufferedReader | BytesIO
@@ -33,10 +34,6 @@ BINARY = ("parquet", "arrow")
 TEXT_FORMATS = ("csv", "tsv")
 LONGEST_QUOTE = 60
 MOST_LISTED = 5
-
-
-class TaskError(ValueError):
-    """A mistake in the user's data or arguments; its message is one line that is shown as it is."""
 
 
 @dataclass(frozen=True)

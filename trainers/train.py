@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
+from torch import Tensor
 
 from trainers.backbone import Backbone
-from trainers.batches import batches, evaluation_order, training_order
+from trainers.batches import Batch, batches, evaluation_order, training_order
 from trainers.building import AnyStack, OwnRules, build_stack
 from trainers.data import Data as Data
 from trainers.data import prepare as prepare
@@ -19,6 +20,7 @@ from trainers.fidelity import Fidelity, Report
 from trainers.imbalance import weighting
 from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
+from trainers.profiling import BACKWARD, EVALUATION, FORWARD, OPTIMIZER, part, stepped
 from trainers.resuming import Checkpoint, Resumable, common, parts_of
 from trainers.stack import Candidate, State
 from trainers.tokens import Tokens
@@ -133,23 +135,41 @@ class Training:
 
     def train_epoch(self, epoch: int) -> list[float]:
         """One pass over the training split, inside `stack.attached()`; the mean loss of each candidate."""
-        tokens, scale = self.data.train, self.data.scale
+        tokens = self.data.train
         order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
+        total = self.train_batches(order, epoch * len(order), self.epochs * len(order))
+        return [float(value) for value in total / len(tokens.labels)]
+
+    def train_batches(
+        self, order: list[NDArray[np.int64]], first: int, steps: int
+    ) -> Float[Tensor, " candidates"]:
+        """A step on each batch of rows, `first` being the first one's number of `steps` in all.
+
+        Inside `stack.attached()`. Returns each candidate's loss, summed over the items.
+        """
         device = self.stack.backbone.device
         total = torch.zeros(len(self.stack), device=device)
-        steps = self.epochs * len(order)
         factors = schedule(steps, self.warmups).to(device)
-        for i, batch in enumerate(batches(tokens, order, self.stack.backbone.pad_token_id, device)):
-            step = epoch * len(order) + i
-            loss = scale.losses(self.stack.logits(batch, training=True), batch.labels, self.weighting)
+        tokens, pad = self.data.train, self.stack.backbone.pad_token_id
+        for step, batch in enumerate(batches(tokens, order, pad, device), start=first):
+            total += self._step(batch, step, steps, factors[step]) * len(batch.items)
+            stepped()
+        return total
+
+    def _step(self, batch: Batch, step: int, steps: int, factor: Tensor) -> Float[Tensor, " candidates"]:
+        """One step of all candidates; the loss of each before it."""
+        with part(FORWARD):
+            logits = self.stack.logits(batch, training=True)
+            loss = self.data.scale.losses(logits, batch.labels, self.weighting)
             penalty = self.stack.penalty
             goal = loss if penalty is None else loss + penalty
+        with part(BACKWARD):
             (gradient,) = torch.autograd.grad(goal.sum(), self.stack.parameters)
-            self.optimizer.step(self.stack.parameters, gradient, factors[step])
+        with part(OPTIMIZER):
+            self.optimizer.step(self.stack.parameters, gradient, factor)
             if isinstance(self.stack, OwnRules):
                 self.stack.after_step(gradient, step, steps)
-            total += loss.detach() * len(batch.items)
-        return [float(value) for value in total / len(tokens.labels)]
+        return loss.detach()
 
     def _report(self, i: int) -> Report:
         return Report(
@@ -189,7 +209,7 @@ def logits_of(stack: AnyStack, tokens: Tokens) -> Float[np.ndarray, "candidates 
     """Logits of every candidate for every row or word, in the order of the split."""
     found = np.empty((len(stack), len(tokens.labels), stack.classes), dtype=np.float32)
     order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
-    with stack.attached():
+    with part(EVALUATION), stack.attached():
         for batch in batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device):
             found[:, batch.items] = stack.logits(batch).cpu().numpy()
     return found

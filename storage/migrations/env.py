@@ -6,7 +6,7 @@ from typing import Any
 
 from alembic import context
 
-from storage.migrating import VERSION_TABLE
+from storage.schema import VERSION_TABLE
 from storage.tables import Base
 
 

@@ -35,7 +35,18 @@ COMMANDS = (
     "dashboard",
     "doctor",
 )
-HEAVY = ("torch", "transformers", "ray", "streamlit", "sklearn", "optuna", "pandas")
+HEAVY = (
+    "torch",
+    "transformers",
+    "ray",
+    "streamlit",
+    "sklearn",
+    "optuna",
+    "pandas",
+    "scipy.stats",
+    "datasets",
+    "alembic",
+)
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +315,20 @@ for arguments in (["--help"], ["studies"], ["show", "1"]):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("loaded: []") == 3
+
+
+def test_who_mistypes_a_study_waits_for_none_of_them_either(folder: Path, study: dict[str, Any]) -> None:
+    script = f"""
+import sys
+from selector.__main__ import main
+sys.argv = ["peltier", "show", "nobody"]
+try:
+    main()
+finally:
+    print("loaded:", [name for name in {HEAVY} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "there is no study 'nobody'" in done.stderr
+    assert "loaded: []" in done.stdout
