@@ -178,9 +178,11 @@ def test_what_this_machine_does_not_have_is_refused_with_what_it_has(
 
 
 @contextmanager
-def searching(folder: Path, backbone: Path, epochs: int) -> Iterator[subprocess.Popen[str]]:
+def searching(folder: Path, backbone: Path, *, trials: int, epochs: int) -> Iterator[subprocess.Popen[str]]:
     """A search in a process of its own, once its workers train."""
-    options = f"--trials 4 --epochs {epochs} --methods bitfit --finalists 1 --seeds 1 --folds 1".split()
+    options = (
+        f"--trials {trials} --epochs {epochs} --methods bitfit --finalists 1 --seeds 1 --folds 1".split()
+    )
     with subprocess.Popen(
         [*COMMAND, "search", "rows.csv", "--backbone", str(backbone), "--no-full-finetuning", *options],
         cwd=folder,
@@ -208,8 +210,8 @@ def all_gone(started: set[int]) -> bool:
     return not left
 
 
-MANY, FEW = 20_000, 8
-"""Epochs: a rung of many takes minutes, one of few about a second."""
+MANY, FEW = 20_000, 16
+"""Epochs: a rung of many takes minutes, one of few a second or two."""
 
 
 @pytest.mark.slow
@@ -221,7 +223,7 @@ def test_a_search_that_is_told_to_end_leaves_no_process_and_says_so(
     number: int, presses: int, epochs: int, tiny_folder: Path, tmp_path: Path
 ) -> None:
     write_rows(tmp_path / "rows.csv", rows=60)
-    with searching(tmp_path, tiny_folder, epochs) as search:
+    with searching(tmp_path, tiny_folder, trials=64, epochs=epochs) as search:
         started = descendants(search.pid)
         assert len(started) > 3
         for _ in range(presses):
@@ -240,7 +242,7 @@ def test_a_search_that_is_killed_leaves_no_process_and_its_command_goes_on(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
     write_rows(tmp_path / "rows.csv", rows=60)
-    with searching(tmp_path, tiny_folder, 4 * FEW) as search:
+    with searching(tmp_path, tiny_folder, trials=16, epochs=FEW) as search:
         started = descendants(search.pid)
         while not any(trial.reports for trial in stored(tmp_path).trials):
             time.sleep(0.1)
@@ -248,7 +250,7 @@ def test_a_search_that_is_killed_leaves_no_process_and_its_command_goes_on(
         search.communicate()
     assert all_gone(started)
     before = {trial.number: trial.reports for trial in stored(tmp_path).trials}
-    with searching(tmp_path, tiny_folder, 4 * FEW) as search:
+    with searching(tmp_path, tiny_folder, trials=16, epochs=FEW) as search:
         search.communicate()
     assert search.returncode == 0
     (study,) = open_database(f"sqlite:///{tmp_path / 'peltier.db'}").studies()
