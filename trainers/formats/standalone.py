@@ -29,12 +29,16 @@ SOURCE = "predict.py"
 
 CHECK = """
 import json, sys
-folder, given, out = sys.argv[1:]
-sys.path.insert(0, folder)
-import numpy
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import numpy as np
 from predict import load
-rows = json.load(open(given, encoding="utf-8"))
-numpy.save(out, load(folder).logits(rows["texts"], rows["pairs"]).numpy())
+predictor = load()
+device = predictor.model.device
+def logits(texts, pairs):
+    return predictor.logits(texts, pairs).numpy()
+rows = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+np.save(sys.argv[3], logits(rows["texts"], rows["pairs"]))
 """
 
 

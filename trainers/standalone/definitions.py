@@ -6,10 +6,11 @@ import ast
 import json
 import re
 import symtable
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.util import find_spec
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 WIDTH = 110
@@ -31,17 +32,25 @@ class Source:
     definitions: dict[str, ast.stmt] = field(default_factory=dict)
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Name -> module, and the name there; of a whole module an empty one."""
+    followers: dict[int, ast.stmt] = field(default_factory=dict)
+    """Line of a statement -> the statement behind it."""
 
-    @property
+    @cached_property
     def lines(self) -> list[str]:
         return self.text.split("\n")
+
+    @cached_property
+    def begins(self) -> list[int]:
+        """The place of each line's first character."""
+        return [0, *accumulate(len(line) + 1 for line in self.lines)]
 
 
 def parsed(name: str, text: str) -> Source:
     """A module from its text; shapes in annotations become plain tensors."""
-    text = IGNORED.sub("", text)
-    source = Source(name, _edited(text, _simplifications(text)))
-    for node in ast.parse(source.text).body:
+    source = Source(name, _simplified(IGNORED.sub("", text)))
+    body = ast.parse(source.text).body
+    source.followers.update((node.lineno, after) for node, after in pairwise(body))
+    for node in body:
         if isinstance(node, ast.Import):
             source.imports.update({each.asname or each.name: (each.name, "") for each in node.names})
         elif isinstance(node, ast.ImportFrom):
@@ -70,50 +79,42 @@ def _targets(node: ast.stmt) -> list[str]:
 # ------------------------------------------------------------------------------ for prediction only
 
 
-def _simplifications(text: str) -> Iterator[Edit]:
+def _simplified(text: str) -> str:
     """What a file that only predicts writes otherwise."""
-    tree = ast.parse(text)
+    tree, source = ast.parse(text), Source("", text)
     shaped = {
         each.asname or each.name
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.module == "jaxtyping"
         for each in node.names
     }
+    edits: list[Edit] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in shaped:
             assert isinstance(node.slice, ast.Tuple)
-            yield (*_span(text, node), ast.unparse(node.slice.elts[0]))
-        elif _calls(node, "rows.dropout"):  # nothing is dropped
-            yield (*_span(text, node), _of(text, node.args[0]))  # type: ignore[attr-defined]
-        elif isinstance(node, ast.Expr) and _calls(node.value, "rows.gates.append"):  # nobody watches
-            begin, end = _span(text, node)
-            yield text.rfind("\n", 0, begin), end, ""
-
-
-def _calls(node: ast.AST, function: str) -> bool:
-    return isinstance(node, ast.Call) and ast.unparse(node.func) == function
-
-
-def _span(text: str, node: ast.AST) -> tuple[int, int]:
-    def place(line: int, column: int) -> int:
-        before = text.split("\n")[: line - 1]
-        # Columns are counted in bytes.
-        own = text.split("\n")[line - 1].encode()[:column].decode()
-        return sum(len(each) + 1 for each in before) + len(own)
-
-    assert isinstance(node, ast.expr | ast.stmt)
-    return place(node.lineno, node.col_offset), place(node.end_lineno or 0, node.end_col_offset or 0)
-
-
-def _of(text: str, node: ast.AST) -> str:
-    begin, end = _span(text, node)
-    return text[begin:end]
-
-
-def _edited(text: str, edits: Iterable[Edit]) -> str:
+            edits.append((*span(source, node), ast.unparse(node.slice.elts[0])))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "rows.dropout":  # nothing is dropped
+            begin, end = span(source, node.args[0])
+            edits.append((*span(source, node), text[begin:end]))
+        elif isinstance(node, ast.Expr) and ast.unparse(node).startswith(
+            "rows.gates.append("
+        ):  # for training
+            begin, end = span(source, node)
+            edits.append((text.rfind("\n", 0, begin), end, ""))
     for begin, end, instead in sorted(edits, reverse=True):
         text = text[:begin] + instead + text[end:]
     return text
+
+
+def span(source: Source, node: ast.expr | ast.stmt) -> tuple[int, int]:
+    """Where a node begins and ends in its text."""
+
+    def place(line: int, column: int) -> int:
+        # Columns are counted in bytes.
+        return source.begins[line - 1] + len(source.lines[line - 1].encode()[:column].decode())
+
+    assert node.end_lineno is not None and node.end_col_offset is not None
+    return place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)
 
 
 # ------------------------------------------------------------------------------------ writing
@@ -214,16 +215,13 @@ class Definition:
         return []
 
     def _constant(self, node: ast.stmt, words: Collection[str]) -> list[str]:
-        body = ast.parse(self.source.text).body
-        place = next(i for i, each in enumerate(body) if each.lineno == node.lineno)
-        docstring = self._docstring(body[place + 1]) if place + 1 < len(body) else []
+        docstring = self._docstring(self.source.followers.get(node.lineno, node))
         value = getattr(node, "value", None)
         kept = self._looked_up(value, words) if isinstance(value, ast.Dict) else []
         if not kept:
             return [*self.source.lines[node.lineno - 1 : node.end_lineno], *docstring]
         assert isinstance(value, ast.Dict)
-        begin, _ = _span(self.source.text, node)
-        front = self.source.text[begin : _span(self.source.text, value)[0]]
+        front = self.source.text[span(self.source, node)[0] : span(self.source, value)[0]]
         return [laid_out(front, kept, brackets=("{", "}")), *docstring]
 
     def _looked_up(self, table: ast.Dict, words: Collection[str]) -> list[str]:
@@ -236,8 +234,9 @@ class Definition:
             return []
         return [f"{self._text(key)}: {self._text(value)}" for key, value in kept]
 
-    def _text(self, node: ast.AST) -> str:
-        return _of(self.source.text, node)
+    def _text(self, node: ast.expr) -> str:
+        begin, end = span(self.source, node)
+        return self.source.text[begin:end]
 
 
 def resolved(source: Source, name: str) -> Definition | tuple[str, str] | None:
@@ -252,6 +251,7 @@ def resolved(source: Source, name: str) -> Definition | tuple[str, str] | None:
     return ("typing", "Any") if name == "Any" else None
 
 
+@cache
 def names_in(text: str) -> list[str]:
     """The names that a text takes from its surroundings, in order of appearance."""
     found: list[str] = []
@@ -268,6 +268,7 @@ def names_in(text: str) -> list[str]:
     return found
 
 
+@cache
 def attributes_in(text: str) -> set[str]:
     """The names of attributes that a text reads."""
     return {node.attr for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}

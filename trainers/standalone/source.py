@@ -54,19 +54,21 @@ def source_of(
     Deltas that differ only in numbers that the file does without have one name there.
     """
     template = parsed(TEMPLATE, with_features(of_module(TEMPLATE).text, features))
-    needed = _Needed(template, deltas, tuple(_words(deltas.values())))
+    parts = [part for delta in deltas.values() for part in _parts(delta)]
+    classes = {type(part).__name__: type(part) for part in parts if dataclasses.is_dataclass(part)}
+    words = {part for part in parts if isinstance(part, str)}
+    needed = _Needed(template, deltas, classes, words)
     needed.collect()
     blocks = [f'"""{docstring}"""', "from __future__ import annotations", needed.import_lines()]
     return "\n\n".join([*blocks, needed.in_order()]) + "\n", needed.names()
 
 
-def _words(values: Iterable[Any]) -> Iterator[str]:
-    """The strings among the numbers of some deltas."""
-    for value in values:
-        if isinstance(value, str):
-            yield value
-        elif dataclasses.is_dataclass(value):
-            yield from _words(getattr(value, each.name) for each in dataclasses.fields(value))
+def _parts(value: Any) -> Iterator[Any]:
+    """A delta and all that it is made of."""
+    yield value
+    if dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            yield from _parts(getattr(value, each.name))
 
 
 @dataclass
@@ -75,7 +77,10 @@ class _Needed:
 
     template: Source
     deltas: Mapping[str, Trained]
-    words: tuple[str, ...]
+    classes: Mapping[str, type]
+    """Of the deltas and of what they are made of, by name."""
+    words: Collection[str]
+    """The strings among their numbers."""
     used: set[str] = field(default_factory=lambda: set(PASSED))
     imports: set[tuple[str, str]] = field(default_factory=set)
     texts: dict[str, str] = field(default_factory=dict)
@@ -110,9 +115,8 @@ class _Needed:
         self.texts[name] = text
 
     def _meaning(self, source: Source, name: str) -> Definition | tuple[str, str] | None:
-        for delta in self._classes():
-            if delta.__name__ == name and source is self.template:
-                return Definition(of_module(delta.__module__), name)
+        if source is self.template and name in self.classes:
+            return Definition(of_module(self.classes[name].__module__), name)
         return resolved(source, name)
 
     def _text(self, definition: Definition) -> str:
@@ -128,19 +132,6 @@ class _Needed:
         """Name of each delta -> the first name of those that are written alike."""
         first: dict[str, str] = {}
         return {name: first.setdefault(self._built(delta), name) for name, delta in self.deltas.items()}
-
-    def _classes(self) -> set[type]:
-        found: set[type] = set()
-
-        def look(value: Any) -> None:
-            if dataclasses.is_dataclass(value):
-                found.add(type(value))
-                for each in dataclasses.fields(value):
-                    look(getattr(value, each.name))
-
-        for delta in self.deltas.values():
-            look(delta)
-        return found
 
     def _built(self, value: Any, front: str = "") -> str:
         """An expression for a delta, with those of its fields that are used."""

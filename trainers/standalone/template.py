@@ -286,16 +286,16 @@ class Predictor:
             )
             ends = [end for part in encoded["offset_mapping"] for _, end in part]
             first, before = _first_tokens(words, ends), 0
-            for i, ids in enumerate(encoded["input_ids"]):
+            # <segments>
+            segments = iter(encoded["token_type_ids"])
+            # </segments>
+            for ids in encoded["input_ids"]:
                 places = [place - before for place in first if before <= place < before + len(ids)]
                 before += len(ids)
-                row = {
-                    "input_ids": ids,
-                    # <segments>
-                    "token_type_ids": encoded["token_type_ids"][i],
-                    # </segments>
-                    "places": places,
-                }
+                row = {"input_ids": ids, "places": places}
+                # <segments>
+                row["token_type_ids"] = next(segments)
+                # </segments>
                 if places:  # else nothing but the rest of a long word
                     rows.append(row)
         return rows
