@@ -82,7 +82,8 @@ def simplify(
     if not isinstance(module.config, UniPELTConfig) or not watch.values(0):
         raise ExportError(f"this {module.config.name} has no gates to simplify; leave --simplify-gates out")
     assert isinstance(gated, Stack)
-    left = Module(replace(module.config, gates="none"), module.seed, _folded(module, gated, watch))
+    config = replace(module.config, gates="none")
+    left = Module(config, module.seed, _folded(module.state, config, gated, watch))
     stack = build_stack(plain, [Candidate(left.config, left.seed)], task.outputs, [left.state])
     before, after = (logits_of(each, validation)[0] for each in (gated, stack))
     return Simplified(
@@ -95,22 +96,22 @@ def simplify(
     )
 
 
-def _folded(module: Module, gated: Stack, watch: GateWatch) -> State:
-    """The tensors of the mixture without gates."""
+def _folded(state: State, config: UniPELTConfig, gated: Stack, watch: GateWatch) -> State:
+    """The tensors of the mixture without gates, whose configuration is given."""
     (placed,) = gated.placed
-    means = {_key(place.site, place.delta): value.mean() for place, value in watch.values(0)}
-    alone = replace(module.config, gates="none")
-    ungated = {_key(site, delta): delta for site, delta in alone.placed(gated.backbone.sites)}
-    state = {name: tensor for name, tensor in module.state.items() if name.startswith("head.")}
+    means = {_key(place.site, place.delta): float(value.mean()) for place, value in watch.values(0)}
+    ungated = {_key(site, delta): delta for site, delta in config.placed(gated.backbone.sites)}
+    found = {name: tensor for name, tensor in state.items() if name.startswith("head.")}
     for site, delta in placed:
         inner = delta.inner if isinstance(delta, GatedDelta | GatedKeyValueDelta) else delta
         after = ungated[_key(site, inner)]
-        factor = means[_key(site, delta)] * _scale(inner) / _scale(after) if inner is not delta else None
+        # A module without a gate is the same afterwards, and its factor 1.
+        factor = means.get(_key(site, delta), 1.0) * _scale(inner) / _scale(after)
         for short in inner.shapes():
-            tensor = module.state[full_name(site, delta, short)]
-            folds = factor is not None and short in SCALED[inner.kind]
-            state[full_name(site, after, short)] = tensor * factor if folds else tensor
-    return state
+            tensor = state[full_name(site, delta, short)]
+            scaled = short in SCALED.get(inner.kind, ())
+            found[full_name(site, after, short)] = tensor * factor if scaled else tensor
+    return found
 
 
 def _key(site: Site, delta: Trained) -> tuple[Site, str]:
