@@ -18,7 +18,7 @@ from trainers.export import Exported
 from trainers.layout import full_name
 from trainers.stack import Stack
 from trainers.standalone.facts import Facts
-from trainers.standalone.source import source_of
+from trainers.standalone.source import docstring, source_of
 from trainers.trained import WeightDelta
 
 NAME = "standalone"
@@ -27,6 +27,10 @@ MODULE = "module.safetensors"
 FACTS = "module.json"
 SOURCE = "predict.py"
 
+ABOUT = """
+The changes are computed by the code that trained them, where a first axis counts candidates: here one.
+"""
+
 CHECK = """
 import json, sys
 from pathlib import Path
@@ -34,7 +38,7 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 from predict import load
 predictor = load()
-device = predictor.model.device
+device = predictor.device
 def logits(texts, pairs):
     return predictor.logits(texts, pairs).numpy()
 rows = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
@@ -61,8 +65,10 @@ def write(folder: Path, export: Exported) -> None:
     stack = export.stack
     assert isinstance(stack, Stack)
     facts = Facts(export, stack)
-    found = facts.json()
-    source, names = source_of(_docstring(found), facts.features, facts.deltas)
+    found = facts.reading() | facts.computing()
+    source, names = source_of(
+        docstring(found, "torch, transformers and safetensors", ABOUT), facts.features, facts.deltas
+    )
     for place in _places(found):
         place["delta"] = names[place["delta"]]
         place["tensors"] = {short: name for short, name in place["tensors"].items() if f'"{short}"' in source}
@@ -71,19 +77,6 @@ def write(folder: Path, export: Exported) -> None:
     save_file(_tensors(stack, found), folder / MODULE)
     _changed_model(stack).save_pretrained(folder)
     stack.backbone.tokenizer.save_pretrained(folder)
-
-
-def _docstring(facts: dict[str, Any]) -> str:
-    words, pairs = facts["kind"] == "token-classification", facts["pairs"]
-    texts = '[["some", "words"]]' if words else '["a text"], ["its second text"]' if pairs else '["a text"]'
-    return (
-        f"Predicts with a module that Peltier trained ({facts['method']}): {facts['kind']}.\n\n"
-        f"    from predict import load\n\n"
-        f"    load().predict({texts})\n\n"
-        f"Needs torch, transformers and safetensors, and the other files of this folder; no network.\n\n"
-        f"The changes are computed by the code that trained them, where a first axis counts\n"
-        f"candidates; here there is one.\n"
-    )
 
 
 def _places(facts: dict[str, Any]) -> Iterator[dict[str, Any]]:

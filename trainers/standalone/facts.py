@@ -31,19 +31,25 @@ class Facts:
     deltas: dict[str, Trained] = field(default_factory=dict)
     """What is computed at the sites, by the names in module.json."""
 
-    def json(self) -> Json:
-        """The content of module.json; fills `features` and `deltas`."""
-        manifest, backbone = self.export.manifest, self.stack.backbone
+    def reading(self) -> Json:
+        """How texts become tokens and logits are said, for module.json; fills `features`."""
+        manifest, kind, labels = self.export.manifest, self.export.kind, self.export.labels
         found: Json = {
             "method": manifest["method"],
             "config": manifest["config"],
-            "kind": self.export.kind,
-            "labels": list(self.export.labels),
+            "kind": kind,
+            "labels": list(labels),
+            "outputs": len(labels) or 1,
             "pairs": manifest["task"]["columns"]["text_pair"] is not None,
             "max_length": manifest["max_length"],
-            "padding": backbone.pad_token_id,
+            "padding": self.stack.backbone.pad_token_id,
         }
-        return found | self._rows(found) | self._model() | self._sites()
+        return found | self._rows(found)
+
+    def computing(self) -> Json:
+        """How tokens become logits, for module.json; fills `features` and `deltas`."""
+        self.features.add("torch")
+        return self._model() | self._sites()
 
     def _rows(self, known: Mapping[str, Any]) -> Json:
         """How texts become tokens, and what is said of their logits."""

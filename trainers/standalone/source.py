@@ -46,8 +46,20 @@ def with_features(text: str, features: Collection[str]) -> str:
     return "\n".join(lines)
 
 
+def docstring(facts: Mapping[str, Any], needs: str, about: str = "") -> str:
+    """What stands at the top of the file; `facts` are those of module.json."""
+    words, pairs = facts["kind"] == "token-classification", facts["pairs"]
+    texts = '[["some", "words"]]' if words else '["a text"], ["its second text"]' if pairs else '["a text"]'
+    return (
+        f"Predicts with a module that Peltier trained ({facts['method']}): {facts['kind']}.\n\n"
+        f"    from predict import load\n\n"
+        f"    load().predict({texts})\n\n"
+        f"Needs {needs}, and the other files of this folder; no network.\n{about}"
+    )
+
+
 def source_of(
-    docstring: str, features: Collection[str], deltas: Mapping[str, Trained]
+    about: str, features: Collection[str], deltas: Mapping[str, Trained]
 ) -> tuple[str, dict[str, str]]:
     """The whole file, and which of the names of `deltas` it has for each of them.
 
@@ -59,7 +71,7 @@ def source_of(
     words = {part for part in parts if isinstance(part, str)}
     needed = _Needed(template, deltas, classes, words)
     needed.collect()
-    blocks = [f'"""{docstring}"""', "from __future__ import annotations", needed.import_lines()]
+    blocks = [f'"""{about}"""', "from __future__ import annotations", needed.import_lines()]
     return "\n\n".join([*blocks, needed.in_order()]) + "\n", needed.names()
 
 

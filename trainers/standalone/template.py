@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from onnxruntime import InferenceSession
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -39,10 +40,25 @@ DELTAS: dict[str, Any] = {}
 class Predictor:
     """A pre-trained transformer with a trained module in it, and the head that reads it."""
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        # <torch>
+        device: str,
+        # </torch>
+        # <onnx>
+        graph: str,
+        # </onnx>
+    ) -> None:
         self.facts = json.loads((folder / "module.json").read_text(encoding="utf-8"))
-        self.tensors = load_file(folder / "module.safetensors", device=device)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        # <onnx>
+        self.device = torch.device("cpu")
+        self.session = InferenceSession(folder / graph, providers=["CPUExecutionProvider"])
+        # </onnx>
+        # <torch>
+        self.device = torch.device(device)
+        self.tensors = load_file(folder / "module.safetensors", device=device)
         options: dict[str, Any] = {"dtype": torch.float32}
         # <attention>
         AttentionInterface.register(ATTENTION, attention)
@@ -79,6 +95,7 @@ class Predictor:
         for site in self.facts["sites"]:
             self._attach(site)
         # </sites>
+        # </torch>
 
     def predict(self, texts: Sequence[Any], pairs: Sequence[str] | None = None) -> list[dict[str, Any]]:
         # <classification>
@@ -149,7 +166,7 @@ class Predictor:
         # <!words>
         each = [found[i].unsqueeze(0) for i in range(len(rows))]
         # </!words>
-        return torch.cat([torch.empty(0, len(self.tensors["head.bias"])), *each])
+        return torch.cat([torch.empty(0, self.facts["outputs"]), *each])
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
@@ -165,6 +182,11 @@ class Predictor:
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
         # </segments>
+        # <onnx>
+        (given,) = self.session.run(["logits"], {name: ids.numpy() for name, ids in inputs.items()})
+        return torch.from_numpy(given)
+        # </onnx>
+        # <torch>
         # <prompt>
         inputs = self._behind_the_prompt(inputs)
         # </prompt>
@@ -187,6 +209,7 @@ class Predictor:
         # </last>
         head: Tensor = self.tensors["head.weight"]
         return hidden @ head.mT + self.tensors["head.bias"]
+        # </torch>
 
     def _batch(self, rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
         """The rows side by side, padded on the right."""
@@ -194,7 +217,7 @@ class Predictor:
 
         def padded(values: list[list[int]], padding: int) -> Tensor:
             filled = [row + [padding] * (longest - len(row)) for row in values]
-            return torch.tensor(filled, device=self.tensors["head.bias"].device)
+            return torch.tensor(filled, device=self.device)
 
         return {
             "input_ids": padded([row["input_ids"] for row in rows], self.facts["padding"]),
@@ -459,6 +482,19 @@ def _kept(first: int, second: int, room: int) -> tuple[int, ...]:
     return min(first, kept_first), min(second, kept_second)
 
 
-def load(folder: str | Path = Path(__file__).parent, device: str = "cpu") -> Predictor:
+def load(
+    folder: str | Path = Path(__file__).parent,
+    # <torch>
+    device: str = "cpu",
+    # </torch>
+    # <onnx>
+    graph: str = "model.onnx",
+    # </onnx>
+) -> Predictor:
     """The module in a folder, ready to predict."""
-    return Predictor(Path(folder), device)
+    # <torch>
+    return Predictor(Path(folder), device)  # type: ignore[call-arg]
+    # </torch>
+    # <onnx>
+    return Predictor(Path(folder), graph)
+    # </onnx>
