@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import onnxscript  # noqa: F401  # torch's exporter needs it
 import torch
 from torch import Tensor, nn
 

@@ -108,13 +108,14 @@ def _simplified(text: str) -> str:
 
 def span(source: Source, node: ast.expr | ast.stmt) -> tuple[int, int]:
     """Where a node begins and ends in its text."""
-
-    def place(line: int, column: int) -> int:
-        # Columns are counted in bytes.
-        return source.begins[line - 1] + len(source.lines[line - 1].encode()[:column].decode())
-
     assert node.end_lineno is not None and node.end_col_offset is not None
-    return place(node.lineno, node.col_offset), place(node.end_lineno, node.end_col_offset)
+    begin = _place(source, node.lineno, node.col_offset)
+    return begin, _place(source, node.end_lineno, node.end_col_offset)
+
+
+def _place(source: Source, line: int, column: int) -> int:
+    # Columns are counted in bytes.
+    return source.begins[line - 1] + len(source.lines[line - 1].encode()[:column].decode())
 
 
 # ------------------------------------------------------------------------------------ writing
