@@ -17,7 +17,11 @@ def descendants(root: int | None = None) -> set[int]:
 
 
 def running() -> set[int]:
-    return {int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()}
+    """All processes but those that have ended and that nobody has asked for."""
+    pids = {int(process.name) for process in Path("/proc").iterdir() if process.name.isdigit()}
+    return {
+        pid for pid in pids if not read_text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].startswith(" Z")
+    }
 
 
 def parent_of(pid: int) -> int:

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -177,16 +177,13 @@ def test_what_this_machine_does_not_have_is_refused_with_what_it_has(
         run_study(RayRunner(Wanted(workers=2)), tmp_path / "study", tiny_folder)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_search_that_is_told_to_end_leaves_no_process_and_says_so(
-    number: int, tiny_folder: Path, tmp_path: Path
-) -> None:
-    write_rows(tmp_path / "rows.csv", rows=60)
-    options = "--trials 64 --epochs 16 --methods bitfit --folds 1".split()
+@contextmanager
+def searching(folder: Path, backbone: Path, epochs: int) -> Iterator[subprocess.Popen[str]]:
+    """A search in a process of its own, once its workers train."""
+    options = f"--trials 4 --epochs {epochs} --methods bitfit --finalists 1 --seeds 1 --folds 1".split()
     with subprocess.Popen(
-        [*COMMAND, "search", "rows.csv", "--backbone", str(tiny_folder), *options],
-        cwd=tmp_path,
+        [*COMMAND, "search", "rows.csv", "--backbone", str(backbone), "--no-full-finetuning", *options],
+        cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -196,14 +193,67 @@ def test_a_search_that_is_told_to_end_leaves_no_process_and_says_so(
         for line in search.stderr:
             if "searching" in line and trial_actors(descendants(search.pid)):
                 break
-        started = descendants(search.pid)
-        assert len(started) > 3
-        search.send_signal(number)
-        said = search.stderr.read()
-    assert search.returncode == 128 + number and "Traceback" not in said
-    deadline = time.monotonic() + 20  # the raylet lets go of its workers in its own time
+        yield search
+
+
+def stored(folder: Path) -> Study:
+    return open_database(f"sqlite:///{folder / 'peltier.db'}").studies()[0]
+
+
+def all_gone(started: set[int]) -> bool:
+    """Whether none of these processes is left; a raylet lets go of its workers in its own time."""
+    deadline = time.monotonic() + 30
     while (left := started & running()) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert not left
-    study = open_database(f"sqlite:///{tmp_path / 'peltier.db'}").studies()[0]
+    return not left
+
+
+MANY, FEW = 20_000, 8
+"""Epochs: a rung of many takes minutes, one of few about a second."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "presses", "epochs"),
+    [(signal.SIGTERM, 1, FEW), (signal.SIGINT, 1, FEW), (signal.SIGINT, 2, MANY), (signal.SIGTERM, 1, MANY)],
+)
+def test_a_search_that_is_told_to_end_leaves_no_process_and_says_so(
+    number: int, presses: int, epochs: int, tiny_folder: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.csv", rows=60)
+    with searching(tmp_path, tiny_folder, epochs) as search:
+        started = descendants(search.pid)
+        assert len(started) > 3
+        for _ in range(presses):
+            search.send_signal(number)
+            time.sleep(1.0)
+        assert search.stderr is not None
+        said = search.stderr.read()
+    assert search.returncode == 128 + number and "Traceback" not in said
+    assert all_gone(started)
+    study = stored(tmp_path)
     assert (study.state, study.message) == (State.WAITING, "paused; go on with: peltier resume rows-1")
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_leaves_no_process_and_its_command_goes_on(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.csv", rows=60)
+    with searching(tmp_path, tiny_folder, 4 * FEW) as search:
+        started = descendants(search.pid)
+        while not any(trial.reports for trial in stored(tmp_path).trials):
+            time.sleep(0.1)
+        search.kill()
+        search.communicate()
+    assert all_gone(started)
+    before = {trial.number: trial.reports for trial in stored(tmp_path).trials}
+    with searching(tmp_path, tiny_folder, 4 * FEW) as search:
+        search.communicate()
+    assert search.returncode == 0
+    (study,) = open_database(f"sqlite:///{tmp_path / 'peltier.db'}").studies()
+    found = open_database(f"sqlite:///{tmp_path / 'peltier.db'}").study(study.id)
+    assert found.state is State.COMPLETE and len(found.runs) == 2
+    for trial in found.trials:
+        # Rungs that were written down are the same ones, seconds included: nothing was trained twice.
+        assert trial.reports[: len(before.get(trial.number, ()))] == before.get(trial.number, ())
