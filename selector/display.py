@@ -22,6 +22,8 @@ def print_study(study: Study, database: str, console: Console) -> None:
     rows = ", ".join(f"{count} {split}" for split, count in task["rows"].items())
     labels = f"{len(task['labels'])} labels, " if task["labels"] else ""
     console.print(f"{study.name}: {task['kind']}, {labels}{rows} rows", soft_wrap=True)
+    if study.spec.get("head", "mean") != "mean":
+        console.print(f"head: {study.spec['head']}")
     if searched := searched_in_words(study.spec):
         console.print(f"searched with {searched}", soft_wrap=True)
     if study.baselines:

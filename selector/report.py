@@ -20,6 +20,7 @@ def result(study: Study) -> dict[str, Any]:
         "message": study.message,
         "task": task,
         "backbone": study.spec["backbone"],
+        "head": study.spec.get("head", "mean"),
         "narrowing": study.spec.get("narrowing", {}),
         "sampler": study.spec.get("sampler", "tpe"),
         "baselines": [asdict(baseline) for baseline in baselines(study)],

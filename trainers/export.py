@@ -22,6 +22,7 @@ from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.building import AnyStack, build_stack, method_named
 from trainers.checkpoint import BITS
+from trainers.head import HEADS, MEAN
 from trainers.kinds import single
 from trainers.method import MethodConfig
 from trainers.output_scale import output_scale
@@ -192,6 +193,7 @@ def _manifest(
             "weight_hash": backbone.weight_hash,
         },
         "task": task.summary(),
+        "head": backbone.head.name,
         "pooling": "first token of each word" if words else backbone.pooling,
         "max_length": max_length,
         "truncation": None if words else truncation,  # long rows of words are read in parts
@@ -277,11 +279,12 @@ def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
             f"{str(path)!r} was changed after the export (its hash differs); export the study again"
         )
     module = module_from_bytes(stored)
-    loaded = (
-        load_backbone(manifest["backbone"]["reference"], dtype=manifest["backbone"].get("precision", "fp32"))
-        if backbone is None
-        else backbone.in_fp32
-    )
+    head = manifest.get("head", MEAN)  # exports from before there was a choice do not say it
+    if backbone is None:
+        stored_as = manifest["backbone"].get("precision", "fp32")
+        loaded = load_backbone(manifest["backbone"]["reference"], dtype=stored_as, head=head)
+    else:
+        loaded = backbone.in_fp32.with_head(head)
     if loaded.weight_hash != manifest["backbone"]["weight_hash"]:
         raise ExportError(
             f"backbone {loaded.reference!r} has other weights than the one this module was trained on; "
@@ -316,6 +319,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise ExportError(
             f"{str(path)!r} cuts long texts by {found['truncation']!r}, which this program does not know; "
             f"upgrade peltier"
+        )
+    if found.get("head", MEAN) not in HEADS:
+        raise ExportError(
+            f"{str(path)!r} has a head {found['head']!r}, which this program does not know; upgrade peltier"
         )
     missing = sorted(NEEDED - found.keys())
     if missing:
