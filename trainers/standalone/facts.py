@@ -18,6 +18,13 @@ from trainers.trained import Delta, PromptDelta, Trained, WeightDelta
 from trainers.truncation import HEAD_AND_TAIL
 
 Json = dict[str, Any]
+POOLINGS = {
+    "mean of the real tokens": "mean",
+    "last real token": "last",
+    "first token": "first",
+    "first token through the checkpoint's pooler": "pooler",
+}
+"""What a head reads -> the feature of the template."""
 
 
 @dataclass
@@ -49,7 +56,7 @@ class Facts:
     def computing(self) -> Json:
         """How tokens become logits, for module.json; fills `features` and `deltas`."""
         self.features.add("torch")
-        return self._model() | self._sites()
+        return self._model() | self._head() | self._sites()
 
     def _rows(self, known: Mapping[str, Any]) -> Json:
         """How texts become tokens, and what is said of their logits."""
@@ -76,19 +83,30 @@ class Facts:
         return {"filler": filler(tokenizer)}
 
     def _model(self) -> Json:
-        """How the model is called, and what heads read of it."""
+        """How the model is called."""
         backbone, shift = self.stack.backbone, self.stack.candidates[0].config.position_shift
         if _reads_padding(self.stack) and backbone.model_type not in WRAPPED:
             self.features.add("attention")  # what the model's own gives of padding may differ
         if backbone.model_type == "t5":
             self.features.add("t5")
-        if not self.export.reads_words:
-            self.features.add("last" if backbone.family.decoder else "mean")
         prompt = any(isinstance(place.delta, PromptDelta) for place in self.stack.places)
         if backbone.family.first_position is None or not (prompt or shift or backbone.family.decoder):
             return {}
         self.features.add("positions")
         return {"first_position": backbone.first_position + shift}
+
+    def _head(self) -> Json:
+        """What the head reads of the last layer, and what stands in front of its last one."""
+        head = self.stack.backbone.head
+        if not self.export.reads_words:
+            self.features.add(POOLINGS[head.pooling])
+        if head.dense is None:
+            return {}
+        self.features.add("dense")
+        if head.dense.norm is None:
+            return {"activation": head.dense.activation}
+        self.features.add("norm")
+        return {"activation": head.dense.activation, "epsilon": head.dense.norm.epsilon}
 
     def _sites(self) -> Json:
         """What is computed where."""

@@ -19,14 +19,15 @@ import torch
 from onnxruntime import InferenceSession
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import layer_norm, linear, pad
 from transformers import AttentionInterface, AttentionMaskInterface, AutoModel, AutoTokenizer, T5EncoderModel
+from transformers.activations import ACT2FN
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
 from trainers.attention import Prefix, _mask, attention, leave_prefix
-from trainers.backbone import last_token, mean_of_tokens
 from trainers.eager_attention import _deberta_v2, _mpnet
+from trainers.head import _pooler, first_token, last_token, mean_of_tokens
 from trainers.rows import Rows
 
 ATTENTION = "attention with a prefix"
@@ -207,8 +208,22 @@ class Predictor:
         # <last>
         hidden = last_token(hidden, attention_mask)
         # </last>
-        head: Tensor = self.tensors["head.weight"]
-        return hidden @ head.mT + self.tensors["head.bias"]
+        # <first>
+        hidden = first_token(hidden, attention_mask)
+        # </first>
+        # <pooler>
+        hidden = _pooler(hidden, self.model)
+        # </pooler>
+        head = {name: tensor for name, tensor in self.tensors.items() if name.startswith("head.")}
+        # <dense>
+        hidden = linear(hidden, head["head.dense.weight"], head.get("head.dense.bias"))
+        hidden = ACT2FN[self.facts["activation"]](hidden)
+        # </dense>
+        # <norm>
+        scale, shift = head["head.norm.weight"], head.get("head.norm.bias")
+        hidden = layer_norm(hidden, hidden.shape[-1:], scale, shift, self.facts["epsilon"])
+        # </norm>
+        return linear(hidden, head["head.weight"], head.get("head.bias"))
         # </torch>
 
     def _batch(self, rows: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:

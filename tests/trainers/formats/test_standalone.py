@@ -45,6 +45,7 @@ class Case:
     family: str = "bert"
     kind: str = "classification"
     truncation: str = "head"
+    head: str = "mean"
 
 
 CASES = {
@@ -64,6 +65,10 @@ CASES = {
         f"{kind}, {truncation}": Case(MIXTURE, family, kind, truncation)
         for kind in ("classification", "pair-classification", "multi-label", "pair-regression")
         for truncation, family in (("head", "gpt2"), ("head+tail", "bert"))
+    },
+    **{
+        f"native head of {family}": Case(METHODS["lora"](), family, head="native")
+        for family in ("bert", "roberta", "deberta-v2", "modernbert", "llama")
     },
     "words": Case(MIXTURE, kind="token-classification"),
     "words of a decoder": Case(METHODS["prompt"](), "qwen2", "token-classification"),
@@ -139,7 +144,7 @@ def found(
     root, native = tmp_path_factory.mktemp("standalone"), tmp_path_factory.mktemp("native")
     before = {}
     for name, case in CASES.items():
-        export, task, logits = exported(native / name, case, backbones[case.family])
+        export, task, logits = exported(native / name, case, backbones[case.family].with_head(case.head))
         assert standalone.refusal(export) is None
         (root / name / "module").mkdir(parents=True)
         standalone.write(root / name / "module", export)
