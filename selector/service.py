@@ -33,6 +33,7 @@ from trainers.checkpoint import BITS
 from trainers.data import prepare
 from trainers.export import module_from_bytes, write_export
 from trainers.pruning import Pruned, prune
+from trainers.simplify import Simplified, simplify
 from trainers.task import Task
 
 FORMATS = ("native",)
@@ -247,11 +248,13 @@ class Service:
         trial: int | None = None,
         format: str = "native",
         prune_gates: float | None = None,
-    ) -> tuple[Export, Pruned | None]:
+        simplify_gates: bool = False,
+    ) -> tuple[Export, Pruned | None, Simplified | None]:
         """Write a module as a folder, after checking that it reloads to the trained logits.
 
         Without `trial` the recommended module is written. With `prune_gates` it goes out without the
-        modules whose gates stay below that on the validation split.
+        modules whose gates stay below that on the validation split; with `simplify_gates` the gates (that
+        are left) are replaced by their means over the training split.
 
         Raises:
             RequestError: if there is nothing to export, saying what there is.
@@ -261,7 +264,9 @@ class Service:
             raise RequestError(f"format {format!r} is unknown; formats: {', '.join(FORMATS)}")
         study = self.study(name_or_id)
         task = read_kept(self.files, StudySpec.from_json(study.spec))
-        return self._export(study, task, folder, trial=trial, prune_gates=prune_gates)
+        return self._export(
+            study, task, folder, trial=trial, prune_gates=prune_gates, simplify_gates=simplify_gates
+        )
 
     def _export(
         self,
@@ -271,7 +276,8 @@ class Service:
         *,
         trial: int | None,
         prune_gates: float | None = None,
-    ) -> tuple[Export, Pruned | None]:
+        simplify_gates: bool = False,
+    ) -> tuple[Export, Pruned | None, Simplified | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
         backbone = load_backbone(spec.backbone, dtype=_exported(spec.dtype), head=spec.head)
@@ -284,13 +290,18 @@ class Service:
             **chosen.facts,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        logits, pruned = chosen.logits, None
+        logits, pruned, simplified = chosen.logits, None, None
         if prune_gates is not None:
             pruned = prune(module, backbone, task, max_length, prune_gates, spec.truncation)
             module, logits = pruned.module, pruned.logits
             # The test split is not opened again for a module that was changed afterwards.
             scores = {"validation": None, "test": None, pruned.split: dict(pruned.after)}
             facts = {**facts, "scores": scores, "pruned_gates": pruned.facts(prune_gates)}
+        if simplify_gates:
+            simplified = simplify(module, backbone, task, max_length, spec.truncation)
+            module, logits = simplified.module, simplified.logits
+            scores = {"validation": None, "test": None, simplified.split: dict(simplified.after)}
+            facts = {**facts, "scores": scores, "simplified_gates": simplified.facts()}
         difference = write_export(
             folder, module, backbone, task, max_length, logits, facts, truncation=spec.truncation
         )
@@ -303,7 +314,7 @@ class Service:
             created=datetime.now(UTC),
         )
         self.database.add_export(study.id, export)
-        return export, pruned
+        return export, pruned, simplified
 
 
 def _is_exported(study: Study) -> bool:
