@@ -442,7 +442,9 @@ def export(
     study: StudyName,
     folder: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
     trial: Annotated[int | None, typer.Option(help="Trial to export; default: the recommended one.")] = None,
-    format: Annotated[str, typer.Option(help="Format of the export; there is one: native.")] = "native",
+    format: Annotated[
+        str, typer.Option(help="native, peft, merged, standalone or onnx; see docs/exports.md.")
+    ] = "native",
     prune_gates: Annotated[
         float | None,
         typer.Option(help="Leave out modules of a mixture whose gates stay below this, such as 0.1."),
@@ -450,21 +452,24 @@ def export(
     database: Database = DATABASE,
     as_json: Json = False,
 ) -> None:
-    """Write a trained module as a folder, after checking that it reloads exactly."""
+    """Write a trained module as a folder, after a fresh process has loaded it and predicted the same."""
     from selector.service import Service
 
     done, pruned = Service(database).export(
         study, folder, trial=trial, format=format, prune_gates=prune_gates
     )
     if as_json:
-        found = {"folder": done.folder, "trial": done.trial, "difference": done.difference}
+        found = {"folder": done.folder, "trial": done.trial, "difference": done.difference, "format": format}
         extra = {} if pruned is None or prune_gates is None else {"pruned": pruned.facts(prune_gates)}
         print(json.dumps(found | extra, ensure_ascii=False))
         return
     if pruned is not None:
         _tell_pruned(pruned)
     out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
-    out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
+    if format == "native":
+        out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
+    else:
+        out.print(f"how to load it: {folder}/README.md", soft_wrap=True)
 
 
 @app.command()
