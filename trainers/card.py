@@ -46,11 +46,10 @@ def check_card(text: str) -> ModelCardData:
         ValueError: if it has none, or the metadata is malformed.
     """
     try:
-        data = ModelCard(text).data
+        found = ModelCard(text).data
     except Exception as error:  # YAML raises what it pleases
         raise ValueError(f"the metadata of the card cannot be read: {_first_line(error)}") from None
-    found: ModelCardData = data
-    if not found.to_dict():
+    if not isinstance(found, ModelCardData) or not str(found).strip("{} \n"):
         raise ValueError("the card has no metadata between two lines of ---")
     return found
 

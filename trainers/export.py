@@ -45,6 +45,8 @@ from trainers.tokens import Tokens
 from trainers.train import EVALUATION_BATCH_SIZE, Logits, logits_of
 from trainers.truncation import HEAD, STRATEGIES
 
+FACTS = "peltier"
+"""Key of the method, its fields and the seed in the metadata of a module's file."""
 NEEDED = frozenset({"backbone", "task", "max_length", "module_sha256"})
 """Of the manifest, to load and predict."""
 PREDICTED_AT_ONCE = 1024
@@ -60,14 +62,12 @@ class Module:
     state: State
 
     def to_bytes(self) -> bytes:
-        """The module as one safetensors file."""
-        facts = {
-            "method": self.config.name,
-            "config": json.dumps(self.config.values()),
-            "seed": str(self.seed),
-        }
+        """The module as one safetensors file; the same module gives the same bytes."""
+        facts = {"method": self.config.name, "config": self.config.values(), "seed": self.seed}
+        # One key: safetensors writes several in no fixed order.
         return save_tensors(
-            {name: tensor.contiguous() for name, tensor in self.state.items()}, metadata=facts
+            {name: tensor.contiguous() for name, tensor in self.state.items()},
+            metadata={FACTS: json.dumps(facts)},
         )
 
 
@@ -81,9 +81,9 @@ def module_from_bytes(stored: bytes) -> Module:
     try:
         state = load_tensors(stored)
         length = int.from_bytes(stored[:8], "little")
-        facts = json.loads(stored[8 : 8 + length])["__metadata__"]
-        method, values, seed = facts["method"], json.loads(facts["config"]), int(facts["seed"])
-    except (SafetensorError, KeyError, ValueError) as error:
+        facts = json.loads(json.loads(stored[8 : 8 + length])["__metadata__"][FACTS])
+        method, values, seed = facts["method"], facts["config"], facts["seed"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ExportError(f"these bytes are not a Peltier module: {error}") from None
     try:
         config = method_named(method).from_values(values)

@@ -15,77 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import COMMAND, ENVIRONMENT, Shell, write_rows
+from commands import Shell
+from place import OPTIONS, Place
 
 from selector.control import CANCELLED, is_gone
-from selector.data import DataFiles
-from selector.service import Service, check_request
 from selector.stopping import Stop
-from selector.study import DataFile, RequestError, StudySpec
+from selector.study import RequestError
 from storage.records import Request, State, Study, Trial
 
-OPTIONS = (
-    "--methods lora,adapter,bitfit --trials 6 --epochs 4 --seeds 1 --finalists 2 --folds 1 --dtype fp32 "
-    "--runner local --no-full-finetuning --no-memory"
-).split()
 LONG = 20_000
 """Epochs that take minutes: only stories that stop the study at once ask for them."""
-
-
-class Place:
-    """A folder with rows and a database; the same search in each gives the same study."""
-
-    def __init__(self, folder: Path, backbone: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        self.rows = write_rows(folder / "rows.csv", rows=120)
-        self.backbone = backbone
-        self.url = f"sqlite:///{folder / 'peltier.db'}"
-
-    @property
-    def service(self) -> Service:
-        return Service(self.url)
-
-    @property
-    def study(self) -> Study:
-        return self.service.study("rows-1")
-
-    def spec(self, **options: Any) -> StudySpec:
-        given: dict[str, Any] = {
-            "methods": ("lora", "adapter", "bitfit"),
-            "trials": 6,
-            "epochs": 4,
-            "seeds": 1,
-            "finalists": 2,
-            "folds": 1,
-            "dtype": "fp32",
-            "runner": "local",
-            "full_finetuning": False,
-            "memory": False,
-        }
-        return StudySpec(train=DataFile(name="rows.csv"), backbone=str(self.backbone), **{**given, **options})
-
-    def submit(self, worker: str | None = None, **options: Any) -> Study:
-        given, spec = DataFiles(train=self.rows), self.spec(**options)
-        return self.service.submit(given, spec, check_request(given, spec), worker=worker)
-
-    def search(self, *options: str) -> subprocess.Popen[str]:
-        command = [*COMMAND, "search", "rows.csv", "--backbone", str(self.backbone), *OPTIONS, *options]
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=ENVIRONMENT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def results(self) -> int:
-        """Baselines and reports that are written down."""
-        if not (self.folder / "peltier.db").exists() or not self.service.studies():
-            return 0
-        study = self.study
-        return len(study.baselines) + sum(len(trial.reports) for trial in study.trials)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +94,10 @@ def test_a_search_that_is_killed_five_times_ends_as_an_undisturbed_one(
     (study,) = place.service.studies()
     assert_same(place.service.study(study.name), undisturbed)
     commands = [run["command"] for run in place.study.runs]
-    assert len(commands) == 6 and all(command.startswith("peltier search rows.csv") for command in commands)
+    # Fewer than six where a search was killed before it had opened the study.
+    assert 2 <= len(commands) <= 6 and all(
+        command.startswith("peltier search rows.csv") for command in commands
+    )
     left = {t.module_file for t in place.study.trials} | {t.predictions_file for t in place.study.trials}
     kept = {path.name for path in place.service.files.folder.iterdir() if len(path.name) == 64}
     assert place.service.database.files_in_use(kept) >= left - {None}

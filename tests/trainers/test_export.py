@@ -66,6 +66,13 @@ def test_reloaded_export_gives_the_trained_logits_and_only_safetensors(
     assert manifest["parity"]["same_label"] == 1.0
 
 
+def test_the_same_module_gives_the_same_bytes(backbone: Backbone) -> None:
+    module, _ = trained(backbone, METHODS["unipelt"](), make_task())
+    assert len({module.to_bytes() for _ in range(20)}) == 1
+    again = module_from_bytes(module.to_bytes())
+    assert (again.config, again.seed) == (module.config, module.seed)
+
+
 def test_prediction_is_the_softmax_of_the_logits(backbone: Backbone, tmp_path: Path) -> None:
     task = make_task()
     export = load_export(exported(tmp_path / "export", backbone))
