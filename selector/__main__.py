@@ -21,6 +21,7 @@ environment.prepare()
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from selector.export_commands import predict, push, serve  # noqa: E402
 from selector.options import (  # noqa: E402
     Address,
     Backbone,
@@ -495,29 +496,9 @@ def reproduce(
         raise typer.Exit(1)
 
 
-@app.command()
-def predict(
-    folder: Annotated[Path, typer.Argument(help="Folder written by `peltier export`.", show_default=False)],
-    input: Annotated[
-        str,
-        typer.Argument(
-            help="A file with the texts, such as CSV or JSONL; - reads stdin.", show_default=False
-        ),
-    ],
-) -> None:
-    """Predict: one JSON object a row, from an export and its backbone."""
-    from trainers.export import load_export
-    from trainers.reading import read_texts
-    from trainers.source import open_source
-
-    exported = load_export(folder)
-    columns = exported.manifest["task"]["columns"]
-    source = open_source(open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input))
-    if source.encoding:
-        err.print(f"{source.name} was read as {source.encoding}", highlight=False)
-    texts, pairs = read_texts(source, columns["text"], columns["text_pair"], words=exported.reads_words)
-    for row in exported.predict(texts, pairs):
-        print(json.dumps(row, ensure_ascii=False))
+app.command()(predict)
+app.command()(serve)
+app.command()(push)
 
 
 @app.command()

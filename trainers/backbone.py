@@ -27,6 +27,7 @@ from trainers.checkpoint import (
     unknown_family,
     unusable,
 )
+from trainers.devices import device_named
 from trainers.families import AFTER_PADDING, FAMILIES, Family
 from trainers.sites import Site, sites_of
 from trainers.unknown_families import guess, measure
@@ -196,11 +197,11 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
     linear layers that bitsandbytes quantises; `device` is a torch device or auto (the GPU when there is one).
 
     Raises:
-        BackboneError: if it cannot be found or its family is unknown.
+        BackboneError: if it cannot be found, its family is unknown, or the device is not here.
     """
     folder = locate(reference)
     config = config_of(reference, folder)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = device_named(device)
     bits = BITS.get(dtype)
     if bits is not None:
         check_quantiser(dtype)

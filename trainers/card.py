@@ -45,12 +45,13 @@ def check_card(text: str) -> ModelCardData:
     Raises:
         ValueError: if it has none, or the metadata is malformed.
     """
+    if not text.lstrip().startswith("---"):
+        raise ValueError("the card has no metadata between two lines of ---")
     try:
         found = ModelCard(text).data
     except Exception as error:  # YAML raises what it pleases
         raise ValueError(f"the metadata of the card cannot be read: {_first_line(error)}") from None
-    if not isinstance(found, ModelCardData) or not str(found).strip("{} \n"):
-        raise ValueError("the card has no metadata between two lines of ---")
+    assert isinstance(found, ModelCardData)
     return found
 
 

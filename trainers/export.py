@@ -268,8 +268,16 @@ class Exported:
         return Split(rows, others, np.zeros(offsets[-1], np.int64), offsets)
 
 
-def load_export(folder: Path, backbone: Backbone | None = None, *, device: str = "auto") -> Exported:
+def load_export(
+    folder: Path,
+    backbone: Backbone | None = None,
+    *,
+    device: str = "auto",
+    reference: str | None = None,
+) -> Exported:
     """Load an export folder, with its backbone (on `device`) unless one is given.
+
+    `reference` is where the backbone lies, if not where it lay in training.
 
     Raises:
         ExportError: if the folder is no export, was changed, is newer than this
@@ -282,7 +290,8 @@ def load_export(folder: Path, backbone: Backbone | None = None, *, device: str =
     module = module_from_bytes((folder / MODULE).read_bytes())
     if backbone is None:
         known = manifest["backbone"]
-        backbone = load_backbone(known["reference"], dtype=known.get("precision", "fp32"), device=device)
+        found = reference or known["reference"]
+        backbone = load_backbone(found, dtype=known.get("precision", "fp32"), device=device)
     backbone = backbone.in_fp32
     if backbone.weight_hash != manifest["backbone"]["weight_hash"]:
         raise ExportError(

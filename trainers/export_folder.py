@@ -103,15 +103,25 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     """
     refuse_pickles(folder)
     for name, facts in manifest.get("files", {}).items():
-        file = folder / name
-        if ".." in PurePosixPath(name).parts or file.is_symlink():
-            raise ExportError(f"{str(file)!r} leads out of the export; export the study again")
-        if not file.is_file():
-            raise ExportError(f"{str(folder)!r} has no {name}; export the study again")
+        file = inside(folder, name)
         if facts_of(file)["sha256"] != facts["sha256"]:
             raise ExportError(
                 f"{str(file)!r} was changed after the export (its hash differs); export the study again"
             )
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of an export.
+
+    Raises:
+        ExportError: if it is not there, or the name or a link leads out of the folder.
+    """
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ExportError(f"{name!r} leads out of the export {str(folder)!r}; export the study again")
+    if not file.is_file():
+        raise ExportError(f"{str(folder)!r} has no {name}; export the study again")
+    return file
 
 
 def refuse_pickles(folder: Path) -> None:

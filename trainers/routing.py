@@ -67,6 +67,8 @@ def shares(lengths: Sequence[NDArray[np.int64]], rows_at_once: int) -> Iterator[
 
 def side_by_side(parts: Sequence[Batch], padding: int) -> Batch:
     """Batches of equally many rows, one for each candidate, as one."""
+    if len(parts) == 1:
+        return parts[0]
     tokens = max(part.input_ids.shape[1] for part in parts)
 
     def joined(grids: Sequence[Tensor], value: int) -> Tensor:

@@ -122,9 +122,13 @@ def _groups(modules: Mapping[str, Exported]) -> list[list[str]]:
 
 
 def load_exports(
-    folders: Sequence[Path], backbone: Backbone | None = None, *, device: str = "auto"
+    folders: Sequence[Path],
+    backbone: Backbone | None = None,
+    *,
+    device: str = "auto",
+    reference: str | None = None,
 ) -> Modules:
-    """Load exports of one backbone, each under the name of its folder.
+    """Load exports of one backbone, each under the name of its folder; see `load_export`.
 
     Raises:
         ExportError: as `load_export`, and if two folders have one name or their backbones differ.
@@ -145,7 +149,7 @@ def load_exports(
                 f"{str(first)!r} ({known['reference']}, {_held(known)}); serve those of one backbone together"
             )
     if backbone is None:
-        backbone = load_backbone(known["reference"], dtype=_held(known), device=device)
+        backbone = load_backbone(reference or known["reference"], dtype=_held(known), device=device)
     loaded = {name: load_export(folder, backbone) for name, folder in zip(names, folders, strict=True)}
     return Modules(loaded)
 

@@ -9,25 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from exports import module_of, write
 from tiny import CLASSES, LABELS, make_backbone, sentences, task_of, task_of_kind
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
-from trainers.export import ExportError, Module, exported, write_export
-from trainers.method import METHODS, MethodConfig
+from trainers.export import ExportError, Module, exported
+from trainers.method import METHODS
 from trainers.routing import shares
 from trainers.serving import Asked, Modules, load_exports
 from trainers.splits import Split
-from trainers.stack import Candidate, Stack
-from trainers.task import Task
-
-
-def module_of(backbone: Backbone, config: MethodConfig, seed: int, classes: int = CLASSES) -> Module:
-    """A module in which nothing is zero by chance."""
-    stack, chance = Stack(backbone, [Candidate(config, seed)], classes), torch.Generator().manual_seed(seed)
-    state = {n: t + 0.1 * torch.randn(t.shape, generator=chance) for n, t in stack.states()[0].items()}
-    return Module(config, seed, state)
 
 
 def served(backbone: Backbone, modules: Mapping[str, Module], kind: str = "classification") -> Modules:
@@ -44,7 +35,7 @@ def check_equal(modules: Modules, splits: Mapping[str, Split]) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_row_of_a_shared_pass_goes_through_its_own_module(method: str, backbone: Backbone) -> None:
-    modules = served(backbone, {f"m{i}": module_of(backbone, METHODS[method](), i) for i in range(3)})
+    modules = served(backbone, {f"m{i}": module_of(backbone, method, i) for i in range(3)})
     check_equal(modules, {f"m{i}": sentences(3 + i, i) for i in range(3)})
 
 
@@ -52,20 +43,19 @@ def test_each_row_of_a_shared_pass_goes_through_its_own_module(method: str, back
 @pytest.mark.parametrize("method", ["unipelt", "prefix", "prompt"])
 def test_so_it_is_on_other_families(method: str, family: str, tmp_path: Path) -> None:
     backbone = load(str(make_backbone(tmp_path / family, family)), dtype="fp32")
-    modules = served(backbone, {name: module_of(backbone, METHODS[method](), ord(name)) for name in "ab"})
+    modules = served(backbone, {name: module_of(backbone, method, ord(name)) for name in "ab"})
     check_equal(modules, {"a": sentences(5, 0), "b": sentences(4, 1)})
 
 
 def test_modules_of_unlike_methods_sizes_and_labels_are_served_together(backbone: Backbone) -> None:
-    configs = {
-        "small": METHODS["lora"].from_values({"rank": 2}),
-        "large": METHODS["lora"].from_values({"rank": 16}),
-        "adapter": METHODS["adapter"](),
-        "full": METHODS["full"](),
+    modules = {
+        "small": module_of(backbone, "lora", 0, rank=2),
+        "large": module_of(backbone, "lora", 1, rank=16),
+        "adapter": module_of(backbone, "adapter", 2),
+        "full": module_of(backbone, "full", 3),
+        "binary": module_of(backbone, "lora", 9, classes=2, rank=2),
     }
-    modules = {name: module_of(backbone, config, i) for i, (name, config) in enumerate(configs.items())}
     task, binary = task_of_kind("classification", 4, 4, 4), task_of(*map(two_labels, range(3)), labels=2)
-    modules["binary"] = module_of(backbone, configs["small"], 9, classes=2)
     exports = {
         name: exported(one, backbone, binary if name == "binary" else task, 32, "head")
         for name, one in modules.items()
@@ -84,10 +74,10 @@ def two_labels(seed: int) -> Split:
 @pytest.mark.parametrize("kind", ["token-classification", "pair-classification", "multi-label", "regression"])
 def test_every_kind_is_served(kind: str, backbone: Backbone) -> None:
     outputs = 1 if kind == "regression" else CLASSES
-    config = METHODS["unipelt"]()
-    modules = served(backbone, {n: module_of(backbone, config, ord(n), outputs) for n in "ab"}, kind)
+    modules = served(backbone, {n: module_of(backbone, "unipelt", ord(n), outputs) for n in "ab"}, kind)
     task = task_of_kind(kind, 4, 6, 3)
     check_equal(modules, {"a": task.validation, "b": task.test})
+    check_equal(modules, {"b": task.test})
     asked = [
         Asked("b", task.test.texts, task.test.pairs),
         Asked("a", task.validation.texts, task.validation.pairs),
@@ -120,16 +110,8 @@ def test_rows_of_unlike_counts_that_fit_share_one_pass() -> None:
 # ------------------------------------------------------------------------------- from folders
 
 
-def write(folder: Path, backbone: Backbone, seed: int = 0, task: Task | None = None) -> Path:
-    task = task or task_of_kind("classification", 4, 6, 4)
-    module = module_of(backbone, METHODS["lora"](), seed)
-    logits = exported(module, backbone, task, 32, "head").logits(task.validation)
-    write_export(folder, module, backbone, task, 32, logits, {})
-    return folder
-
-
 def test_exports_are_loaded_under_the_names_of_their_folders(backbone: Backbone, tmp_path: Path) -> None:
-    folders = [write(tmp_path / name, backbone, seed) for seed, name in enumerate(("mood", "topic"))]
+    folders = [write(tmp_path / name, backbone, seed=seed) for seed, name in enumerate(("mood", "topic"))]
     modules = load_exports(folders)
     assert list(modules) == ["mood", "topic"]
     check_equal(modules, {"mood": sentences(3, 5), "topic": sentences(3, 6)})
