@@ -37,13 +37,15 @@ def usage(format: str, manifest: Mapping[str, Any]) -> Iterator[str]:
     elif format == "peft":
         yield "With `pip install peft transformers torch`, and the backbone above:"
         yield _python(
-            f"from peft import AutoPeftModelFor{heads}\nfrom transformers import AutoTokenizer\n\n"
-            f'model = AutoPeftModelFor{heads}.from_pretrained("FOLDER", num_labels={_outputs(task)})\n'
+            f"import json\n\nfrom peft import AutoPeftModelFor{heads}\n"
+            "from transformers import AutoTokenizer\n\n"
+            'facts = json.load(open("FOLDER/labels.json", encoding="utf-8"))\n'
+            f'model = AutoPeftModelFor{heads}.from_pretrained("FOLDER", **facts)\n'
             'tokenizer = AutoTokenizer.from_pretrained("FOLDER")'
         )
     elif format == "standalone":
         yield "With `pip install torch transformers safetensors`, inside the folder:"
-        yield _python(f'from predict import load\n\nprint(load(".").predict({rows}))')
+        yield _python(f"from predict import load\n\nprint(load().predict({rows}))")
     elif format == "onnx":
         yield "With `pip install onnxruntime transformers`:"
         yield _python(
@@ -62,10 +64,6 @@ def _rows(task: Mapping[str, Any]) -> str:
 def _heads(kind: str) -> str:
     tagged = single(kind) == "token-classification"
     return "TokenClassification" if tagged else "SequenceClassification"
-
-
-def _outputs(task: Mapping[str, Any]) -> int:
-    return len(task["labels"]) or 1
 
 
 def _python(code: str) -> str:
