@@ -10,7 +10,7 @@ from dashboard.submission import methods_on
 from dashboard.words import method_name, metric_name, plain
 from selector.choices import KINDS, backbone_named, default_backbone, metrics_for
 from selector.errors import USER_ERRORS
-from selector.study import RUNNERS, TRUNCATIONS
+from selector.study import HEADS, RUNNERS, TRUNCATIONS
 from selector.uploads import ENDINGS, MAX_UPLOAD_BYTES, Upload
 
 SPLITS = {
@@ -100,7 +100,7 @@ def ask_search() -> dict[str, Any]:
     )
     asked["budget_seconds"] = None if minutes is None else 60.0 * minutes
     with st.expander("More settings"):
-        more, below = st.columns(3), st.columns(3)
+        more, below = st.columns(3), st.columns(4)
         asked["train_rows"] = more[0].number_input(
             "Training rows to draw", 1, None, None, key="rows", placeholder="all", persist_state="session"
         )
@@ -125,6 +125,13 @@ def ask_search() -> dict[str, Any]:
             True,
             key="full_finetuning",
             help="Train all weights at three learning rates, too, as a baseline; it takes longest.",
+            persist_state="session",
+        )
+        asked["head"] = below[3].selectbox(
+            "Head",
+            HEADS,
+            key="head",
+            help="mean: reads the mean of the tokens; native: as the family's own classifier.",
             persist_state="session",
         )
     return asked

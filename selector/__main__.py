@@ -31,6 +31,7 @@ from selector.options import (  # noqa: E402
     Fix,
     Folds,
     GpusPerWorker,
+    Head,
     Json,
     Label,
     MaxBytes,
@@ -136,6 +137,7 @@ def search(
         Literal["auto", "fp32", "bf16", "8bit", "4bit"],
         typer.Option(help="How the frozen weights are held; 8bit and 4bit need peltier[quantised]."),
     ] = "auto",
+    head: Head = "mean",
     truncation: Truncation = "head",
     runner: Annotated[
         Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
@@ -192,6 +194,7 @@ def search(
         folds=folds,
         seed=seed,
         dtype=dtype,
+        head=head,
         truncation=truncation,
         runner=runner,
         address=address,

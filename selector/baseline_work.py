@@ -31,7 +31,7 @@ def score_baselines(job: Baselines, bench: Bench, backbone: Backbone, data: Data
     with torch.no_grad():
         probe = linear_probe(backbone, data)
     config = LinearProbeConfig()
-    cost = cost_of(config, backbone.sites, bench.task.outputs, backbone.hidden_size)
+    cost = cost_of(config, backbone.sites, bench.task.outputs, backbone.hidden_size, backbone.head)
     yield BaselineResult(
         name=config.name,
         config={"strength": probe.strength},

@@ -100,6 +100,11 @@ def read(given: DataFiles, spec: StudySpec) -> Task:
             f"--truncation {spec.truncation} says how texts are cut, and a task of {task.kind} cuts none: "
             f"long rows are read in parts; leave it out"
         )
+    if task.train.offsets is not None and spec.head != "mean":
+        raise TaskError(
+            f"--head {spec.head} says how texts are read, and a task of {task.kind} reads each word by "
+            f"itself, as the family's own classifier of tokens does; leave it out"
+        )
     if task.metric in LOWER_IS_BETTER:
         raise TaskError(
             f"of --metric {task.metric} less is better, and a search looks for the most; choose r2, which "

@@ -48,7 +48,7 @@ def fitting_of(spec: StudySpec, space: Space, outputs: int) -> Fitting:
     """
     limits = spec.limits(outline(spec.backbone, spec.dtype).parameters)
     try:
-        found = fitting(space, costs_on(spec.backbone, outputs, spec.dtype), limits)
+        found = fitting(space, costs_on(spec.backbone, outputs, spec.dtype, spec.head), limits)
     except ValueError as error:
         raise RequestError(str(error)) from None
     no_full = _why_not_full(spec, limits, found.cost)

@@ -32,6 +32,7 @@ class Bench:
     dtype: str = "auto"
     device: str = "auto"
     truncation: str = "head"
+    head: str = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)

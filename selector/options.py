@@ -83,6 +83,12 @@ Folds = Annotated[
         min=1,
     ),
 ]
+Head = Annotated[
+    Literal["mean", "native"],
+    typer.Option(
+        help="mean: reads the mean of the tokens; native: as the family's own classifier, for plain exports."
+    ),
+]
 Truncation = Annotated[
     Literal["head", "head+tail"],
     typer.Option(

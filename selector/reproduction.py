@@ -107,7 +107,7 @@ def reproduce(files: Files, study: Study, number: int, *, stack: bool = False) -
     """
     trial = _scored(study, number)
     spec = StudySpec.from_json(study.spec)
-    backbone = load_backbone(spec.backbone, dtype=spec.dtype)
+    backbone = load_backbone(spec.backbone, dtype=spec.dtype, head=spec.head)
     data = prepare(read_kept(files, spec), backbone, spec.truncation)
     beside = [t for t in study.trials if t.bracket == trial.bracket and t.reports] if stack else [trial]
     (part,) = (

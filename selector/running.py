@@ -147,7 +147,14 @@ class Run:
 
 
 def _bench(study: int, task: Task, spec: StudySpec) -> Bench:
-    return Bench(study=study, task=task, backbone=spec.backbone, dtype=spec.dtype, truncation=spec.truncation)
+    return Bench(
+        study=study,
+        task=task,
+        backbone=spec.backbone,
+        dtype=spec.dtype,
+        truncation=spec.truncation,
+        head=spec.head,
+    )
 
 
 def _why(error: Exception) -> str:

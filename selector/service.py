@@ -56,7 +56,7 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
         )
     fitting_of(spec, space_for(spec, task)[0], task.outputs)
     # Broken weights are found now, not by the first worker.
-    backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu")
+    backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu", head=spec.head)
     checked = check_data(task, given.train, backbone.reader)
     if not force:
         stop_on_errors(checked, given.train.name)
@@ -278,7 +278,7 @@ class Service:
     ) -> tuple[Export, Pruned | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
-        backbone = load_backbone(spec.backbone, dtype=_exported(spec.dtype))
+        backbone = load_backbone(spec.backbone, dtype=_exported(spec.dtype), head=spec.head)
         module = module_from_bytes(chosen.module)
         # The names that the user's files had; the kept copies are read under other ones.
         task = replace(task, name=study.task["name"], origin=study.task["origin"])

@@ -81,6 +81,8 @@ class StudySpec:
     seed: int = 0
     dtype: str = "auto"
     """How the frozen weights are held: auto, fp32, bf16, 8bit or 4bit."""
+    head: str = "mean"
+    """What reads the last layer: mean, or native, which is that of the family's own classifier."""
     truncation: str = "head"
     """What is kept of a text that is too long: head, or head+tail."""
     runner: str = "ray"
@@ -121,6 +123,8 @@ class StudySpec:
             raise RequestError(
                 f"early exit {self.early_exit!r} is unknown; possible: {', '.join(EARLY_EXITS)}"
             )
+        if self.head not in HEADS:
+            raise RequestError(f"head {self.head!r} is unknown; possible: {', '.join(HEADS)}")
         if self.truncation not in TRUNCATIONS:
             raise RequestError(
                 f"truncation {self.truncation!r} is unknown; possible: {', '.join(TRUNCATIONS)}"
@@ -182,5 +186,6 @@ INTERRUPTED = "the run ended while this trial was training"
 LARGEST_SEED = 2**31 - 1
 SAMPLERS = ("tpe", "random", "gp", "nsga2")
 RUNNERS = ("ray", "local")
+HEADS = ("mean", "native")
 TRUNCATIONS = ("head", "head+tail")
 PRECISIONS = ("auto", "fp32", "bf16", "8bit", "4bit")

@@ -26,7 +26,9 @@ class Worker:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.backbone: Backbone = load_backbone(bench.backbone, dtype=bench.dtype, device=bench.device)
+        self.backbone: Backbone = load_backbone(
+            bench.backbone, dtype=bench.dtype, device=bench.device, head=bench.head
+        )
         self.data: Data = prepare(bench.task, self.backbone, bench.truncation)
 
     def perform(self, job: Job) -> Iterator[Result]:

@@ -29,6 +29,8 @@ from trainers.checkpoint import (
 )
 from trainers.devices import device_named
 from trainers.families import AFTER_PADDING, FAMILIES, Family
+from trainers.head import MEAN, Head
+from trainers.native_heads import head_of
 from trainers.sites import Site, sites_of
 from trainers.unknown_families import guess, measure
 
@@ -57,17 +59,30 @@ class Backbone:
     """Of what flows through the model."""
     precision: str = "fp32"
     """How its weights are held: fp32, bf16, 8bit or 4bit."""
+    head: Head = Head()
+    """What candidates' heads compute where examples are what is predicted; of words it is one layer."""
 
     @property
     def pooling(self) -> str:
         """What of the last layer the heads read."""
-        return "last real token" if self.family.decoder else "mean of the real tokens"
+        return self.head.pooling
+
+    def with_head(self, name: str) -> Backbone:
+        """The same weights under another head.
+
+        Raises:
+            BackboneError: if the family or the checkpoint has none of that name.
+        """
+        if self.head.name == name:
+            return self
+        head = head_of(name, self.reference, self.folder, self.model.config, self.family)
+        return replace(self, head=head)
 
     def features(
         self, hidden: Float[Tensor, "examples tokens d"], mask: Int[Tensor, "examples tokens"]
     ) -> Float[Tensor, "examples d"]:
         """What the heads read of the last layer, fp32."""
-        return last_token(hidden, mask) if self.family.decoder else mean_of_tokens(hidden, mask)
+        return self.head.pooled(hidden, mask, self.model)
 
     def positions(
         self, mask: Int[Tensor, "examples tokens"], shift: Int[Tensor, "examples 1"]
@@ -168,15 +183,19 @@ class Outline:
     model_type: str
     parameters: int
     """Of the whole model, heads of its pre-training left out."""
+    head: Head = Head()
+    """As of a `Backbone`."""
 
 
-def outline(reference: str, dtype: str = "auto") -> Outline:
+def outline(reference: str, dtype: str = "auto", head: str = MEAN) -> Outline:
     """The sites and sizes of a backbone, from its configuration alone.
 
     Raises:
-        BackboneError: if it cannot be found, its family is unknown, or its sizes do not fit together.
+        BackboneError: if it cannot be found, its family is unknown or lacks the head, or its sizes do not fit
+            together.
     """
-    config = config_of(reference, locate(reference))
+    folder = locate(reference)
+    config = config_of(reference, folder)
     try:
         with torch.device("meta"):
             model = empty_model(config)
@@ -187,17 +206,20 @@ def outline(reference: str, dtype: str = "auto") -> Outline:
     family = _family(reference, config, model)
     sites = sites_of(model, family, int(config.hidden_size), quantised=dtype in BITS)
     parameters = sum(weight.numel() for weight in model.parameters())
-    return Outline(sites, _width(config), config.model_type, parameters)
+    chosen = head_of(head, reference, folder, config, family)
+    return Outline(sites, _width(config), config.model_type, parameters, chosen)
 
 
-def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbone:
+def load(reference: str, *, dtype: str = "auto", device: str = "auto", head: str = MEAN) -> Backbone:
     """Load and freeze a backbone.
 
     `dtype` is fp32, bf16, auto (bf16 where the device multiplies it natively), or 8bit or 4bit for
-    linear layers that bitsandbytes quantises; `device` is a torch device or auto (the GPU when there is one).
+    linear layers that bitsandbytes quantises; `device` is a torch device or auto (the GPU when there is one);
+    `head` is one of `trainers.head.HEADS`.
 
     Raises:
-        BackboneError: if it cannot be found, its family is unknown, or the device is not here.
+        BackboneError: if it cannot be found, its family is unknown or lacks the head, or the device is not
+            here.
     """
     folder = locate(reference)
     config = config_of(reference, folder)
@@ -224,6 +246,7 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto") -> Backbo
         pad_token_id=_padding(config, tokenizer),
         dtype=number,
         precision=dtype if bits is not None else next(name for name, d in DTYPES.items() if d is number),
+        head=head_of(head, reference, folder, config, family),
     )
 
 
@@ -269,16 +292,3 @@ def _family(reference: str, config: Any, model: nn.Module) -> Family:
     if family is None:
         raise unknown_family(reference, config)
     return family
-
-
-def mean_of_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real tokens of `hidden` (`[examples, tokens, d]`), fp32: `[examples, d]`."""
-    weights = mask.to(torch.float32).unsqueeze(-1)
-    return (hidden.float() * weights).sum(1) / weights.sum(1)
-
-
-def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The last real token of `hidden` (`[examples, tokens, d]`), fp32: `[examples, d]`."""
-    places = torch.arange(mask.shape[1], device=mask.device)
-    last = (mask * places).argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), last].float()

@@ -15,6 +15,7 @@ from trainers.batches import Batch
 from trainers.bridge import BridgedConfig
 from trainers.cost import BYTES_PER_NUMBER, Cost, cost_of
 from trainers.gates import GateWatch
+from trainers.head import MEAN, head_tensors
 from trainers.method import MethodConfig
 from trainers.naming import method_named as method_named
 from trainers.stack import Candidate, Stack, State
@@ -75,21 +76,23 @@ def _peft_stack() -> Callable[..., AnyStack]:
     return found
 
 
-def costs_on(reference: str, classes: int, dtype: str = "auto") -> Callable[[MethodConfig], Cost | None]:
+def costs_on(
+    reference: str, classes: int, dtype: str = "auto", head: str = MEAN
+) -> Callable[[MethodConfig], Cost | None]:
     """A function that counts a configuration's parameters on a backbone before it is trained.
 
     peft's modules are counted by building them, on weights that are read when the first one is asked for;
     None where that fails: whoever trains the configuration will say why.
     """
-    sketch = outline(reference, dtype)
+    sketch = outline(reference, dtype, head)
 
     @cache
     def backbone() -> Backbone:
-        return load(reference, dtype="fp32", device="cpu")
+        return load(reference, dtype="fp32", device="cpu", head=head)
 
     def cost(config: MethodConfig) -> Cost | None:
         if not isinstance(config, BridgedConfig):
-            return cost_of(config, sketch.sites, classes, sketch.hidden_size)
+            return cost_of(config, sketch.sites, classes, sketch.hidden_size, sketch.head)
         try:
             return cost_of_stack(build_stack(backbone(), [Candidate(config, 0)], classes))
         except RuntimeError:
@@ -101,7 +104,7 @@ def costs_on(reference: str, classes: int, dtype: str = "auto") -> Callable[[Met
 def cost_of_stack(stack: AnyStack) -> Cost:
     """What a stack of one trains and stores."""
     (state,) = stack.states()
-    head = stack.classes * (stack.backbone.hidden_size + 1)
+    head = sum(tensor.numel() for tensor in head_tensors(state).values())
     trained = stack.parameters.shape[1]
     size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
     return Cost(

@@ -141,8 +141,10 @@ def load_model(
         if has_own_attention(error):
             raise unknown_family(reference, config) from None
         raise unusable(reference, "weights that cannot be loaded", error) from None
-    # Many checkpoints lack a pooler, which is not used here; anything else would be left at random values.
+    # Many checkpoints lack a pooler: it goes, rather than stay at random values, as anything else would.
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if len(missing) < len(found["missing_keys"]):
+        model.pooler = None
     if missing:
         raise BackboneError(
             f"backbone {reference!r} lacks {len(missing)} of its weights, such as {missing[0]}; "

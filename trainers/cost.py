@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from trainers.heads import initial_head
+from trainers.head import Head
 from trainers.layout import full_name
 from trainers.method import MethodConfig
 from trainers.sites import Site
@@ -39,13 +39,15 @@ class Cost:
         return BYTES_PER_NUMBER * (self.deployed_parameters + self.head_parameters) + self.frozen_bytes
 
 
-def cost_of(config: MethodConfig, sites: Sequence[Site], classes: int, hidden_size: int) -> Cost:
-    """Count a configuration's parameters on a backbone with these sites."""
-    head = sum(tensor.numel() for tensor in initial_head(classes, hidden_size, torch.Generator()).values())
+def cost_of(
+    config: MethodConfig, sites: Sequence[Site], classes: int, hidden_size: int, head: Head | None = None
+) -> Cost:
+    """Count a configuration's parameters on a backbone with these sites; without a `head` its one layer."""
+    tensors = (head or Head()).initial(classes, hidden_size, torch.Generator())
     return Cost(
         module_parameters=_numbers(config, sites),
         deployed_parameters=_numbers(config.deployed(), sites),
-        head_parameters=head,
+        head_parameters=sum(tensor.numel() for tensor in tensors.values()),
     )
 
 

@@ -32,11 +32,13 @@ class Data:
     test: Tokens
     max_length: int
     """Tokens after which a text is cut, and a row of words is read in parts."""
+    centred: bool = True
+    """Whether heads have a bias, which holds the centre of the labels."""
 
     @cached_property
     def scale(self) -> OutputScale:
         """From what heads give to what they predict."""
-        return output_scale(self.task)
+        return output_scale(self.task, centred=self.centred)
 
 
 def prepare(task: Task, backbone: Backbone, truncation: str = HEAD) -> Data:
@@ -53,7 +55,7 @@ def prepare(task: Task, backbone: Backbone, truncation: str = HEAD) -> Data:
         lambda: _tokenised(task, backbone, truncation),
     )
     train, validation, test = entry.tokens
-    return Data(task, train, validation, test, entry.length)
+    return Data(task, train, validation, test, entry.length, backbone.head.bias)
 
 
 def _tokenised(task: Task, backbone: Backbone, truncation: str) -> Entry:

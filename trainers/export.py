@@ -32,6 +32,7 @@ from trainers.export_folder import (
     workshop,
 )
 from trainers.export_folder import ExportError as ExportError
+from trainers.head import HEADS, MEAN
 from trainers.kinds import single
 from trainers.licences import licence_of
 from trainers.method import MethodConfig
@@ -156,6 +157,7 @@ def _manifest(
             "weight_hash": backbone.weight_hash,
         },
         "task": task.summary(),
+        "head": backbone.head.name,
         "pooling": "first token of each word" if words else backbone.pooling,
         "max_length": max_length,
         "truncation": None if words else truncation,  # long rows of words are read in parts
@@ -288,11 +290,12 @@ def load_export(
     refuse_pickles(folder)
     check_files(folder, {"files": {MODULE: {"sha256": manifest["module_sha256"]}}})
     module = module_from_bytes((folder / MODULE).read_bytes())
+    head = manifest.get("head", MEAN)  # exports from before there was a choice do not say it
     if backbone is None:
         known = manifest["backbone"]
-        found = reference or known["reference"]
-        backbone = load_backbone(found, dtype=known.get("precision", "fp32"), device=device)
-    backbone = backbone.in_fp32
+        found, precision = reference or known["reference"], known.get("precision", "fp32")
+        backbone = load_backbone(found, dtype=precision, device=device, head=head)
+    backbone = backbone.in_fp32.with_head(head)
     if backbone.weight_hash != manifest["backbone"]["weight_hash"]:
         raise ExportError(
             f"backbone {backbone.reference!r} has other weights than the one this module was trained on; "
@@ -324,6 +327,10 @@ def native_manifest(folder: Path) -> dict[str, Any]:
         raise ExportError(
             f"{str(path)!r} cuts long texts by {found['truncation']!r}, which this program does not know; "
             f"upgrade peltier"
+        )
+    if found.get("head", MEAN) not in HEADS:
+        raise ExportError(
+            f"{str(path)!r} has a head {found['head']!r}, which this program does not know; upgrade peltier"
         )
     missing = sorted(NEEDED - found.keys())
     if missing:

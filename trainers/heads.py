@@ -1,8 +1,7 @@
-"""Task heads, one for each candidate, side by side."""
+"""What the heads of candidates side by side read, and their losses."""
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -10,18 +9,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.imbalance import Weighting
-from trainers.trained import Tensors
-
-HEAD_TENSORS = 2
-"""Tensors of a head; they come first in a candidate's state."""
-
-
-def initial_head(classes: int, width: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """A linear layer on what heads read: weight Normal(0, 0.02), bias 0; a row for each output."""
-    return {
-        "head.weight": torch.empty(classes, width).normal_(0, 0.02, generator=generator),
-        "head.bias": torch.zeros(classes),
-    }
 
 
 def read_features(
@@ -40,13 +27,6 @@ def read_features(
     mask = batch.attention_mask.repeat(count // batch.owners, 1)
     pooled: Tensor = backbone.features(hidden, mask).unflatten(0, (count, len(batch)))
     return pooled
-
-
-def head_logits(
-    tensors: Tensors, features: Float[Tensor, "candidates items d_in"]
-) -> Float[Tensor, "candidates items outputs"]:
-    """Each candidate's logits from its own features."""
-    return torch.baddbmm(tensors["head.bias"].unsqueeze(1), features, tensors["head.weight"].mT)
 
 
 def losses(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainers.backbone import Backbone
-from trainers.heads import initial_head
+from trainers.head import Head, head_tensors
 from trainers.sites import LINEAR_ROLES, Insertion, Site, is_transposed
 from trainers.trained import Trained
 
@@ -54,10 +54,10 @@ def full_name(site: Site, delta: Trained, short: str) -> str:
     return ".".join([*parts, kind, short])
 
 
-def initial_state(seed: int, placed: Placed, classes: int, width: int) -> State:
+def initial_state(seed: int, placed: Placed, classes: int, width: int, head: Head) -> State:
     """First values of one candidate, from its own generator: the same alone and in any stack."""
     generator = torch.Generator().manual_seed(seed)
-    state = initial_head(classes, width, generator)
+    state = head.initial(classes, width, generator)
     for site, delta in placed:
         for short, tensor in delta.initial(generator).items():
             state.setdefault(full_name(site, delta, short), tensor)
@@ -75,9 +75,8 @@ def present(placed: Placed, state: Mapping[str, Tensor]) -> Placed:
 
 def ordered(placed: Placed, state: State) -> State:
     """A state in the order in which a stack lays it out: the head, then site by site."""
-    heads = [name for name in state if name.startswith("head.")]
     names = [full_name(site, delta, short) for site, delta in placed for short in delta.shapes()]
-    return {name: state[name] for name in dict.fromkeys([*sorted(heads, reverse=True), *names])}
+    return {name: state[name] for name in dict.fromkeys([*head_tensors(state), *names])}
 
 
 def largest(shapes: Sequence[Shapes]) -> dict[str, torch.Size]:

@@ -69,6 +69,11 @@ class MethodConfig(ABC):
         return self.deltas(on_layers(sites, self.layers))
 
     @property
+    def merges(self) -> bool:
+        """Whether this configuration's module can be added to the frozen weights exactly."""
+        return self.mergeable
+
+    @property
     def stack_key(self) -> tuple[object, ...]:
         """Candidates with equal keys may share a stack: same method, same computation."""
         return (self.name,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,9 @@ class OutputScale:
     | multi-label | log odds of each label in training | 1 |
     | others | 0 | 1 |
 
-    So the same learning rates suit scores from 0 to 1 and prices in thousands, and labels of which each is
-    rare are not all pushed down from even odds first (as Lin et al. 2017 start theirs).
+    The centre is 0 for heads without a bias, which cannot hold it. So the same learning rates suit scores
+    from 0 to 1 and prices in thousands, and labels of which each is rare are not all pushed down from even
+    odds first (as Lin et al. 2017 start theirs).
     """
 
     centre: NDArray[np.float64]
@@ -52,13 +53,20 @@ class OutputScale:
 
     def folded(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a candidate whose head predicts by itself."""
-        weight, bias = (state[name].double() * self.deviation for name in ("head.weight", "head.bias"))
-        bias = bias + torch.from_numpy(self.centre).to(bias)
-        return {**state, "head.weight": weight.float(), "head.bias": bias.float()}
+        folded = {"head.weight": state["head.weight"].double() * self.deviation}
+        if "head.bias" in state:
+            bias = state["head.bias"].double() * self.deviation
+            folded["head.bias"] = bias + torch.from_numpy(self.centre).to(bias)
+        return {**state, **{name: tensor.float() for name, tensor in folded.items()}}
 
 
-def output_scale(task: Task) -> OutputScale:
-    """That of the training split."""
+def output_scale(task: Task, *, centred: bool = True) -> OutputScale:
+    """That of the training split; not `centred` for heads without a bias."""
+    scale = _scale(task)
+    return scale if centred else replace(scale, centre=np.zeros_like(scale.centre))
+
+
+def _scale(task: Task) -> OutputScale:
     labels: NDArray[Any] = task.train.labels
     if single(task.kind) == "regression":
         numbers = labels.astype(np.float64)

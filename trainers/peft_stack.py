@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,13 +10,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from peft import PeftModel
 from torch import Tensor
 
 from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.bridge import BridgedConfig
 from trainers.gates import GateWatch
-from trainers.heads import HEAD_TENSORS, head_logits, initial_head, read_features
+from trainers.head import head_tensors
+from trainers.heads import read_features
 from trainers.method import MethodConfig
 from trainers.optim import MAX_NORM, clip_per_candidate
 from trainers.peft_model import BuiltModel
@@ -60,7 +63,8 @@ class PeftStack:
         self._dtype = backbone.dtype if config.kind.native_dtype else torch.float32
         with self._explained():
             self._built = BuiltModel(config, backbone, seed)
-            head = initial_head(classes, backbone.hidden_size, torch.Generator().manual_seed(seed))
+            chance = torch.Generator().manual_seed(seed)
+            head = backbone.head.initial(classes, backbone.hidden_size, chance)
             live = self._built.tensors()
             first = head | {name: live[name].detach().clone() for name in self._built.trained}
             self.shapes = [{name: tensor.shape for name, tensor in first.items()}]
@@ -116,7 +120,8 @@ class PeftStack:
         self.penalty = outputs.loss.reshape(1)
         hidden = outputs.last_hidden_state[:, -batch.input_ids.shape[1] :]  # without a prompt in front
         features = read_features(self.backbone, hidden, batch)
-        return head_logits({name: views[name].unsqueeze(0) for name in list(views)[:HEAD_TENSORS]}, features)
+        tensors = {name: view.unsqueeze(0) for name, view in head_tensors(views).items()}
+        return self.backbone.head.logits(tensors, features)
 
     def _views(self) -> State:
         (shapes,) = self.shapes
@@ -202,6 +207,15 @@ class PeftStack:
         """What a training leaves behind: all that is stored."""
         (state,) = self.states()
         return [(self._config, state)]
+
+    def separate(self) -> PeftModel:
+        """peft's model around weights of its own, with the trained tensors in their places; fp32, on the CPU."""
+        (state,) = self.states()
+        model = copy.deepcopy(self._built.model).float().cpu()
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            if name in state:
+                tensor.data.copy_(state[name])
+        return model
 
     def select(self, kept: Sequence[int]) -> PeftStack:
         """Itself: there is no other candidate."""

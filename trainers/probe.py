@@ -25,6 +25,8 @@ from trainers.train import EVALUATION_BATCH_SIZE, Logits
 
 MOST_WORDS = 20_000
 """Training words that are solved for; each of them weighs about four times its features' size."""
+SEED = 0
+"""Of a native head's dense layer."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +50,22 @@ def linear_probe(backbone: Backbone, data: Data) -> Probe:
     """Solve for the head at several strengths and keep the best on validation, or out of fold.
 
     Features are scaled to unit variance while solving; the scale is folded into the
-    head, so that it reads the plain features. Of words at most `MOST_WORDS` are trained on.
+    head, so that it reads the plain features. A head's dense layer stays as it is drawn.
+    Of words at most `MOST_WORDS` are trained on.
     """
     start = time.perf_counter()
     task, seen = data.task, some_rows(data.train)
-    train, validation, test = (features(backbone, part) for part in (seen, data.validation, data.test))
-    whole = heads(task, train, seen.labels)
+    first = backbone.head.initial(task.outputs, backbone.hidden_size, torch.Generator().manual_seed(SEED))
+    train, validation, test = (
+        _inner(backbone, first, features(backbone, part)) for part in (seen, data.validation, data.test)
+    )
+    biased = backbone.head.bias
+    whole = heads(task, train, seen.labels, biased)
     own = [_logits(head, validation) for head in whole]
-    scored = own if task.folds is None else _out_of_fold(task, train, seen.labels, validation)
+    scored = own if task.folds is None else _out_of_fold(task, train, seen.labels, validation, biased)
     best = max(range(len(whole)), key=lambda one: merit(scored[one], task))
     return Probe(
-        state=whole[best],
+        state={**first, **whole[best]},
         strength=strengths(task.kind)[best],
         validation_logits=scored[best],
         test_logits=_logits(whole[best], test),
@@ -68,27 +75,31 @@ def linear_probe(backbone: Backbone, data: Data) -> Probe:
     )
 
 
-def heads(task: Task, values: Features, labels: NDArray[Any]) -> list[State]:
-    """The head at each strength, for plain features."""
-    mean, deviation = values.mean(0), values.std(0) + 1e-6
+def heads(task: Task, values: Features, labels: NDArray[Any], biased: bool = True) -> list[State]:
+    """The last layer at each strength, for plain features; they are centred only where it has a bias."""
+    mean, deviation = values.mean(0) * biased, values.std(0) + 1e-6
     scaled = (values - mean) / deviation
     found = []
     for strength in strengths(task.kind):
-        weight, bias = solve(task.kind, scaled, labels, task.outputs, strength)
+        weight, bias = solve(task.kind, scaled, labels, task.outputs, strength, with_bias=biased)
         weight = weight / deviation
         state = {"head.weight": weight, "head.bias": bias - weight @ mean}
+        if not biased:
+            del state["head.bias"]
         found.append({name: torch.tensor(values, dtype=torch.float32) for name, values in state.items()})
     return found
 
 
-def _out_of_fold(task: Task, train: Features, labels: NDArray[Any], validation: Features) -> list[Logits]:
+def _out_of_fold(
+    task: Task, train: Features, labels: NDArray[Any], validation: Features, biased: bool
+) -> list[Logits]:
     """At each strength each fold's logits from the head of the other folds."""
     folds = item_folds(task)
     parts = []
     for fold in range(task.fold_count):
         others = folds[: len(labels)] != fold
         own = validation[folds == fold]
-        parts.append([_logits(head, own) for head in heads(task, train[others], labels[others])])
+        parts.append([_logits(head, own) for head in heads(task, train[others], labels[others], biased)])
     return [out_of_fold(task, each) for each in zip(*parts, strict=True)]
 
 
@@ -146,6 +157,13 @@ def features(backbone: Backbone, tokens: Tokens) -> Features:
     return found
 
 
+def _inner(backbone: Backbone, head: State, values: Features) -> Features:
+    """What the head's last layer reads."""
+    tensors = {name: tensor.unsqueeze(0) for name, tensor in head.items()}
+    inner: Features = backbone.head.inner(tensors, torch.from_numpy(values).unsqueeze(0))[0].numpy()
+    return inner
+
+
 def _logits(state: State, values: Features) -> Logits:
-    logits: Logits = values @ state["head.weight"].numpy().T + state["head.bias"].numpy()
-    return logits
+    logits: Logits = values @ state["head.weight"].numpy().T
+    return logits + state["head.bias"].numpy() if "head.bias" in state else logits

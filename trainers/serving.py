@@ -13,6 +13,7 @@ from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.export import Exported, load_export, native_manifest
 from trainers.export_folder import ExportError
+from trainers.head import MEAN
 from trainers.kinds import single
 from trainers.predictions import Logits, said
 from trainers.routing import Router
@@ -116,7 +117,7 @@ def _groups(modules: Mapping[str, Exported]) -> list[list[str]]:
         config = candidate.config
         alone = config.alone or not isinstance(module.stack, Stack)
         words = single(module.kind) == "token-classification"
-        key = (config.stack_key, module.manifest.get("head"), words, name if alone else None)
+        key = (config.stack_key, module.manifest.get("head", MEAN), words, name if alone else None)
         groups.setdefault(key, []).append(name)
     return list(groups.values())
 

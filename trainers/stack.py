@@ -16,7 +16,8 @@ from torch.nn.functional import pad
 from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.gates import GateWatch
-from trainers.heads import HEAD_TENSORS, head_logits, read_features
+from trainers.head import PREFIX, head_tensors
+from trainers.heads import read_features
 from trainers.hooks import Hooks
 from trainers.inputs import Prompt, model_inputs
 from trainers.layout import (
@@ -78,7 +79,7 @@ class Stack:
         self.placed = [config.placed(backbone.sites) for config in configs]
         if states is None:
             states = [
-                initial_state(c.seed, placed, classes, backbone.hidden_size)
+                initial_state(c.seed, placed, classes, backbone.hidden_size, backbone.head)
                 for c, placed in zip(candidates, self.placed, strict=True)
             ]
         else:
@@ -129,20 +130,21 @@ class Stack:
         real = pad(batch.real, (slots, 0), value=True)
         self._hooks.begin(tensors, Rows(real, self._chance if training else None))
         hidden = self._run(tensors, inputs)[:, slots:]
-        return head_logits(tensors, read_features(self.backbone, hidden, batch))
+        return self.backbone.head.logits(tensors, read_features(self.backbone, hidden, batch))
 
     def _views(self) -> dict[str, Tensor]:
         # One cast and one split for all tensors: one concatenation in the backward pass. The head stays fp32,
         # and so do changes of the weights, which would be rounded away.
         sizes = [shape.numel() for shape in self.padded.values()]
-        head = sum(sizes[:HEAD_TENSORS])
+        of_head = sum(name.startswith(PREFIX) for name in self.padded)
+        head = sum(sizes[:of_head])
         whole = any(isinstance(place.delta, WeightDelta) for place in self.places)
         if whole:
             parts = self.parameters.split(sizes, 1)
         else:
             first, rest = self.parameters.split([head, sum(sizes) - head], 1)
-            modules = rest.to(self.backbone.dtype).split(sizes[HEAD_TENSORS:], 1)
-            parts = (*first.split(sizes[:HEAD_TENSORS], 1), *modules)
+            modules = rest.to(self.backbone.dtype).split(sizes[of_head:], 1)
+            parts = (*first.split(sizes[:of_head], 1), *modules)
         named = zip(self.padded.items(), parts, strict=True)
         return {name: part.unflatten(1, shape) for (name, shape), part in named}
 
@@ -236,7 +238,7 @@ def _deployed(
     settled = config.deployed()
     if settled == config:
         return config, state
-    left = {name: tensor for name, tensor in state.items() if name.startswith("head.")}
+    left = head_tensors(state)
     for (site, delta), (_, after) in zip(placed, settled.placed(backbone.sites), strict=True):
         tensors = delta.settle({short: state[full_name(site, delta, short)] for short in delta.shapes()})
         left |= {full_name(site, after, short): tensor for short, tensor in tensors.items()}

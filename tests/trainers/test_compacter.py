@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, gelu, linear
 from transformers import AutoModel, BertConfig
 
-from trainers.backbone import Backbone, mean_of_tokens
+from trainers.backbone import Backbone
 from trainers.cost import cost_of
 from trainers.domains import Choice
 from trainers.families import FAMILIES
+from trainers.head import mean_of_tokens
 from trainers.heads import losses
 from trainers.methods.compacter import CompacterConfig
 from trainers.sites import sites_of

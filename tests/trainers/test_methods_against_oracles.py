@@ -12,10 +12,11 @@ from torch.nn.functional import linear
 from transformers import AutoModel, BertConfig, T5EncoderModel
 
 import trainers.methods  # noqa: F401
-from trainers.backbone import Backbone, mean_of_tokens
+from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.cost import cost_of
 from trainers.families import FAMILIES
+from trainers.head import mean_of_tokens
 from trainers.method import METHODS, MethodConfig
 from trainers.methods.adapter import AdapterConfig
 from trainers.methods.bitfit import BitFitConfig

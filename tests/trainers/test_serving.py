@@ -47,6 +47,15 @@ def test_so_it_is_on_other_families(method: str, family: str, tmp_path: Path) ->
     check_equal(modules, {"a": sentences(5, 0), "b": sentences(4, 1)})
 
 
+def test_heads_of_the_families_own_are_served_beside_others(backbone: Backbone) -> None:
+    native, task = backbone.with_head("native"), task_of_kind("classification", 4, 4, 4)
+    on = {"mean": backbone, "native": native, "other": native}
+    modules = Modules(
+        {n: exported(module_of(b, "unipelt", i), b, task, 32, "head") for i, (n, b) in enumerate(on.items())}
+    )
+    check_equal(modules, {name: sentences(3 + i, i) for i, name in enumerate(on)})
+
+
 def test_modules_of_unlike_methods_sizes_and_labels_are_served_together(backbone: Backbone) -> None:
     modules = {
         "small": module_of(backbone, "lora", 0, rank=2),

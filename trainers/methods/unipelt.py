@@ -114,6 +114,11 @@ class UniPELTConfig(MethodConfig):
         return [(s, _gated(d, s, settings) if letter in self.gates else d) for letter, s, d in found]
 
     @property
+    def merges(self) -> bool:
+        gated = any(letter in self.gates for letter in self.modules)
+        return not gated and all(member.mergeable for member in self.members().values())
+
+    @property
     def stack_key(self) -> tuple[object, ...]:
         gated = "".join(letter for letter in self.modules if letter in self.gates)
         return (self.name, self.modules, gated, self.pooling, "P" in self.modules and self.reparametrised)
