@@ -26,7 +26,8 @@ import optuna
 import torch
 
 from selector.jobs import Entry
-from selector.space import Space, choose_methods, defaults, space_of, suggest
+from selector.parameters import suggest
+from selector.space import Space, choose_methods, defaults, space_of
 from selector.stack_group import stacks
 from trainers.backbone import Backbone, load
 from trainers.building import costs_on

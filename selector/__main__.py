@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from selector.service import Service
     from storage.records import Study
     from trainers.pruning import Pruned
+    from trainers.simplify import Simplified
     from trainers.sites import Site
     from trainers.task import Task
 
@@ -453,22 +454,30 @@ def export(
         float | None,
         typer.Option(help="Leave out modules of a mixture whose gates stay below this, such as 0.1."),
     ] = None,
+    simplify_gates: Annotated[
+        bool,
+        typer.Option("--simplify-gates", help="Replace the gates of a mixture by their means in training."),
+    ] = False,
     database: Database = DATABASE,
     as_json: Json = False,
 ) -> None:
     """Write a trained module as a folder, after a fresh process has loaded it and predicted the same."""
     from selector.service import Service
 
-    done, pruned = Service(database).export(
-        study, folder, trial=trial, format=format, prune_gates=prune_gates
+    done, pruned, simplified = Service(database).export(
+        study, folder, trial=trial, format=format, prune_gates=prune_gates, simplify_gates=simplify_gates
     )
     if as_json:
         found = {"folder": done.folder, "trial": done.trial, "difference": done.difference, "format": format}
         extra = {} if pruned is None or prune_gates is None else {"pruned": pruned.facts(prune_gates)}
+        if simplified is not None:
+            extra["simplified"] = simplified.facts()
         print(json.dumps(found | extra, ensure_ascii=False))
         return
     if pruned is not None:
         _tell_pruned(pruned)
+    if simplified is not None:
+        _tell_simplified(simplified)
     out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
     if format == "native":
         out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
@@ -637,6 +646,13 @@ def _tell_pruned(pruned: Pruned) -> None:
     out.print(f"left out, because their gates stay shut: {', '.join(pruned.dropped) or 'nothing'}")
     for metric, before in pruned.before.items():
         out.print(f"{pruned.split} {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
+
+
+def _tell_simplified(simplified: Simplified) -> None:
+    means = [gate.mean for gate in simplified.gates]
+    out.print(f"{len(means)} gates replaced by their training means, {min(means):.2f} to {max(means):.2f}")
+    for metric, before in simplified.before.items():
+        out.print(f"{simplified.split} {metric}: {before:.4f} with gates, {simplified.after[metric]:.4f} so")
 
 
 def _print_study(study: Study, database: str, as_json: bool) -> None:

@@ -35,6 +35,7 @@ from trainers.export import exported, module_from_bytes, write_export
 from trainers.formats import FORMATS
 from trainers.formats.release import release
 from trainers.pruning import Pruned, prune
+from trainers.simplify import Simplified, simplify
 from trainers.task import Task
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -249,11 +250,13 @@ class Service:
         trial: int | None = None,
         format: str = "native",
         prune_gates: float | None = None,
-    ) -> tuple[Export, Pruned | None]:
+        simplify_gates: bool = False,
+    ) -> tuple[Export, Pruned | None, Simplified | None]:
         """Write a module as a folder, after checking that a fresh process gets the trained logits from it.
 
         Without `trial` the recommended module is written. With `prune_gates` it goes out without the
-        modules whose gates stay below that on the validation split.
+        modules whose gates stay below that on the validation split; with `simplify_gates` the gates (that
+        are left) are replaced by their means over the training split.
 
         Raises:
             RequestError: if there is nothing to export, saying what there is.
@@ -263,7 +266,15 @@ class Service:
             raise RequestError(f"format {format!r} is unknown; formats: {', '.join(FORMATS)}")
         study = self.study(name_or_id)
         task = read_kept(self.files, StudySpec.from_json(study.spec))
-        return self._export(study, task, folder, trial=trial, prune_gates=prune_gates, format=format)
+        return self._export(
+            study,
+            task,
+            folder,
+            trial=trial,
+            prune_gates=prune_gates,
+            simplify_gates=simplify_gates,
+            format=format,
+        )
 
     def _export(
         self,
@@ -273,9 +284,10 @@ class Service:
         *,
         trial: int | None,
         prune_gates: float | None = None,
+        simplify_gates: bool = False,
         format: str = "native",
         fresh: bool = True,
-    ) -> tuple[Export, Pruned | None]:
+    ) -> tuple[Export, Pruned | None, Simplified | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
         backbone = load_backbone(spec.backbone, dtype=_exported(spec.dtype), head=spec.head)
@@ -290,7 +302,7 @@ class Service:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "provenance": of_module(study.runs),
         }
-        logits, pruned = chosen.logits, None
+        logits, pruned, simplified = chosen.logits, None, None
         if prune_gates is not None:
             pruned = prune(module, backbone, task, max_length, prune_gates, spec.truncation)
             module, logits = pruned.module, pruned.logits
@@ -298,6 +310,11 @@ class Service:
             scores = {"validation": None, "test": None, pruned.split: dict(pruned.after)}
             pruning = {"results": None, "pruned_gates": pruned.facts(prune_gates)}
             facts = {**facts, **pruning, "scores": scores}
+        if simplify_gates:
+            simplified = simplify(module, backbone, task, max_length, spec.truncation)
+            module, logits = simplified.module, simplified.logits
+            scores = {"validation": None, "test": None, simplified.split: dict(simplified.after)}
+            facts = {**facts, "results": None, "scores": scores, "simplified_gates": simplified.facts()}
         if fresh:
             export_of = exported(module, backbone, task, max_length, spec.truncation)
             difference = release(folder, export_of, task, logits, facts, format=format)
@@ -322,7 +339,7 @@ class Service:
             created=datetime.now(UTC),
         )
         self.database.add_export(study.id, export)
-        return export, pruned
+        return export, pruned, simplified
 
 
 def _is_exported(study: Study) -> bool:

@@ -170,13 +170,15 @@ def _interval(found: Mapping[str, Any]) -> str:
 
 
 def _chosen(manifest: Manifest) -> Iterator[str]:
-    found, pruned = manifest.get("recommendation"), manifest.get("pruned_gates")
+    found = manifest.get("recommendation")
     if not found:
         return
     yield "## How it was chosen"
     yield plain(found["reason"])
-    if pruned:
+    if manifest.get("pruned_gates"):
         yield "After that choice, parts whose gates stay shut were left out; the table has the score since."
+    if manifest.get("simplified_gates"):
+        yield "After that choice, gates were replaced by their training means; the table has the score since."
 
 
 def _use(manifest: Manifest) -> Iterator[str]:

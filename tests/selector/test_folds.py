@@ -148,6 +148,12 @@ def test_sentences_of_words_are_searched_with_folds(
     assert manifest["scores"].keys() == {"validation", "test", "train"}
     assert manifest["scores"]["validation"] is manifest["scores"]["test"] is None
     assert len(shell("predict", "module", "names.jsonl").out.splitlines()) == len(rows_of("names.jsonl"))
+    options = ["--trial", trial, "--simplify-gates"]
+    done = told(shell("export", study["study"], "plain", *options, "--json"))
+    assert {"gates", "train_before", "train_after"} == done["simplified"].keys()
+    manifest = json.loads((tmp_path / "plain" / "peltier.json").read_text())
+    assert manifest["config"]["gates"] == "none" and manifest["simplified_gates"] == done["simplified"]
+    assert "gates replaced by their training means" in shell("export", study["study"], "plain", *options).out
 
 
 def told(said: Any) -> dict[str, Any]:
