@@ -24,8 +24,8 @@ from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfA
 from transformers.models.mpnet.modeling_mpnet import MPNetSelfAttention
 
 from trainers.attention import Prefix, _mask, attention, leave_prefix
-from trainers.backbone import last_token, mean_of_tokens
 from trainers.eager_attention import _deberta_v2, _mpnet
+from trainers.head import last_token, mean_of_tokens
 from trainers.rows import Rows
 
 ATTENTION = "attention with a prefix"
