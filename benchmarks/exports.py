@@ -4,15 +4,18 @@
     python benchmarks/exports.py --backbone bert-base-uncased --methods lora,unipelt
 
 Modules are not trained: every tensor is moved away from its start by noise, which a format must carry as well
-as training. Each cell is a release as `peltier export` makes it: written, loaded in a fresh process, compared
-with the logits of the module, and timed there for one text of median length. Where a format needs the
-family's own classifier, the module has that head (`--head native`), and its cell a star.
-tests/trainers/formats/test_table.py checks every cell of the table.
+as training. Each is written, loaded by the program with which a release checks its format, in a process that
+has loaded no other, compared with the logits of the module, and timed there for one text of median length.
+Where a format needs the family's own classifier, the module has that head (`--head native`), and its cell a
+star.
+tests/trainers/formats/test_table.py checks every cell of the table with the functions of this file.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +31,10 @@ from trainers.backbone import Backbone, load
 from trainers.building import build_stack, method_named
 from trainers.checkpoint import default_reference
 from trainers.export import Exported, Module, exported
-from trainers.export_folder import read_manifest
-from trainers.formats import FORMATS, refusals
-from trainers.formats.release import release
+from trainers.formats import FORMATS, NEEDS, format_named, fresh, refusals
 from trainers.head import HEADS, NATIVE
 from trainers.method import METHODS
+from trainers.parity import parity
 from trainers.stack import Candidate
 from trainers.task import Split, Task
 
@@ -42,6 +44,27 @@ WORDS = (
     "the a is was not very good bad great awful film plot actor music we they it love hate boring moving "
     "slow fast kind cruel warm cold happy sad bright dull"
 ).split()
+
+
+DRIVER = """
+import importlib, json, os, sys
+for name in ("numpy", "torch", "transformers", "safetensors.torch", *sys.argv[2:]):
+    importlib.import_module(name)
+asked = json.load(open(sys.argv[1], encoding="utf-8"))
+for files in asked["files"]:
+    child = os.fork()
+    if not child:
+        sys.argv[1:] = files
+        status = 1
+        try:
+            exec(compile(asked["program"], "check", "exec"), {"__name__": "__main__"})
+            status = 0
+        except BaseException as error:
+            print(f"{files[0]}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(status)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(1)
+"""
 
 
 @dataclass(frozen=True)
@@ -83,17 +106,17 @@ def export_of(backbone: Backbone, method: str, rows: Task) -> Exported:
     first = build_stack(backbone, [Candidate(method_named(method)(), 0)], rows.outputs)
     (state,) = first.states()
     moved = {
-        name: tensor + 0.02 * torch.randn(tensor.shape, generator=chance)
-        if tensor.is_floating_point()
-        else tensor
-        for name, tensor in state.items()
+        name: value + 0.02 * torch.randn(value.shape, generator=chance)
+        if value.is_floating_point()
+        else value
+        for name, value in state.items()
     }
     ((config, left),) = build_stack(backbone, first.candidates, rows.outputs, [moved]).deployed()
     return exported(Module(config, 0, left), backbone, rows, LENGTH, "head")
 
 
 def offers(backbone: Backbone, method: str, rows: Task) -> Iterator[tuple[str, Exported, str | None]]:
-    """Each format with the module to write in it, or the reason why it cannot be; under the head that suits."""
+    """Each format with the module to write in it, or why it cannot be; under the head that suits."""
     exports = [export_of(backbone.with_head(head), method, rows) for head in HEADS]
     reasons = [refusals(export) for export in exports]
     for name in FORMATS:
@@ -102,28 +125,49 @@ def offers(backbone: Backbone, method: str, rows: Task) -> Iterator[tuple[str, E
         yield name, able[0] if able else exports[-1], None if able else reasons[-1][name]
 
 
-def cells(backbone: Backbone, methods: Sequence[str]) -> Iterator[tuple[str, str, Cell]]:
-    """Method, format and what came of it, one after another."""
+def cells(backbone: Backbone, methods: Sequence[str], *, timed: bool) -> Iterator[tuple[str, str, Cell]]:
+    """Method, format and what came of it, format by format."""
     rows = task()
-    with tempfile.TemporaryDirectory() as folder:
-        for method in methods:
-            for name, export, why in offers(backbone, method, rows):
-                if why is not None:
-                    yield method, name, Cell(why)
-                    continue
-                head = str(export.manifest["head"])
-                place = Path(folder) / f"{method}-{name}"
-                expected = export.logits(rows.validation)
-                difference = release(place, export, rows, expected, {}, format=name)
-                manifest = read_manifest(place)
-                took = manifest["latency"]
-                yield (
-                    method,
-                    name,
-                    Cell(
-                        None, head, difference, manifest["size_bytes"], None if took is None else took["ms"]
-                    ),
-                )
+    offered = {method: list(offers(backbone, method, rows)) for method in methods}
+    for position, name in enumerate(FORMATS):
+        exports = {m: one[position][1] for m, one in offered.items() if one[position][2] is None}
+        found = checked(name, exports, rows, timed=timed)
+        for method, one in offered.items():
+            yield method, name, found.get(method) or Cell(one[position][2])
+
+
+def checked(name: str, exports: Mapping[str, Exported], rows: Task, *, timed: bool) -> dict[str, Cell]:
+    """Write the modules in a format, and have each loaded by a process of its own.
+
+    These are forked from one that has imported the libraries, which takes most of the time.
+
+    Raises:
+        ExportError: if one does not give its logits.
+    """
+    format, found = format_named(name), {}
+    program = fresh.timed(format.CHECK) if timed else format.CHECK
+    with tempfile.TemporaryDirectory(prefix="peltier-table-") as room:
+        folder, checks = Path(room), []
+        fresh.write_rows(folder / "rows.json", rows.validation)
+        for method, export in exports.items():
+            (folder / method).mkdir()
+            format.write(folder / method, export)
+            files = ("", "../rows.json", f"../{method}.npy", f"../{method}.json")
+            checks.append([str((folder / method / file).resolve()) for file in files])
+        (folder / "checks.json").write_text(json.dumps({"program": program, "files": checks}))
+        imports = [NEEDS[name]] if name in NEEDS else []
+        subprocess.run([sys.executable, "-c", DRIVER, folder / "checks.json", *imports], cwd=room, check=True)
+        for method, export in exports.items():
+            logits, expected = np.load(folder / f"{method}.npy"), export.logits(rows.validation)
+            facts = parity(logits, rows, expected, format.TOLERANCE, process="fresh")
+            took = folder / f"{method}.json"
+            found[method] = Cell(
+                head=str(export.manifest["head"]),
+                difference=facts["largest_difference"],
+                size=sum(file.stat().st_size for file in (folder / method).rglob("*") if file.is_file()),
+                ms=json.loads(took.read_text())["ms"] if took.is_file() else None,
+            )
+    return found
 
 
 def table(found: Mapping[tuple[str, str], Cell], backbone: Backbone) -> str:
@@ -136,8 +180,9 @@ def table(found: Mapping[tuple[str, str], Cell], backbone: Backbone) -> str:
         lines.append(f"| {method} | {' | '.join(texts)} |")
     named = backbone.reference if not Path(backbone.reference).exists() else backbone.model_type
     say = (
-        f"Backbone {named}, {ROWS} rows, fp32 on {backbone.device.type}: largest difference of a logit, size, time "
-        f"for one text (tokenising included, measured once on a shared machine). A star: with `--head native`."
+        f"Backbone {named}, {ROWS} rows, fp32 on {backbone.device.type}: largest difference of a logit, "
+        f"size, time for one text (tokenising included, measured once on a shared machine). A star: with "
+        f"`--head native`."
     )
     notes = [f"{number}. {reason}" for number, reason in enumerate(reasons, 1)]
     return "\n".join([say, "", *lines, "", *notes])
@@ -178,7 +223,7 @@ def main(arguments: Sequence[str]) -> None:
     asked = options(arguments)
     backbone = load(asked.backbone, dtype="fp32")
     found: dict[tuple[str, str], Cell] = {}
-    for method, name, cell in cells(backbone, asked.methods.split(",")):
+    for method, name, cell in cells(backbone, asked.methods.split(","), timed=True):
         found[method, name] = cell
         print(method, name, cell, file=sys.stderr, flush=True)
     text = table(found, backbone)

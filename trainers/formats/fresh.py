@@ -26,6 +26,13 @@ def write_rows(path: Path, split: Split) -> None:
     path.write_text(json.dumps({"texts": texts, "pairs": pairs}), encoding="utf-8")
 
 
+def timed(check: str) -> str:
+    """A format's `CHECK` that takes the time, too, and writes it into one file more."""
+    source = Path(timing.__file__).read_text(encoding="utf-8")
+    names = "{'__name__': '__main__', 'loaded': dict(globals())}"
+    return f"{check}\nexec(compile({source!r}, 'timing.py', 'exec'), {names})\n"
+
+
 def ask(check: str, folder: Path, split: Split, room: Path) -> tuple[Logits, dict[str, Any] | None]:
     """The logits of an export for a split and its latency (None if `check` has no `logits`).
 
@@ -35,13 +42,10 @@ def ask(check: str, folder: Path, split: Split, room: Path) -> tuple[Logits, dic
         ExportError: if the program fails, with its last line.
     """
     write_rows(room / ROWS, split)
-    source = Path(timing.__file__).read_text(encoding="utf-8")
-    timed = "{'__name__': '__main__', 'loaded': dict(globals())}"
-    program = f"{check}\nexec(compile({source!r}, 'timing.py', 'exec'), {timed})\n"
     files = [folder, *(room / name for name in (ROWS, LOGITS, LATENCY))]
     # Started in `room`, where nothing can be imported by accident.
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, files)],
+        [sys.executable, "-c", timed(check), *map(str, files)],
         cwd=room,
         capture_output=True,
         encoding="utf-8",
