@@ -21,6 +21,7 @@ environment.prepare()
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from selector.export_commands import predict, push, serve  # noqa: E402
 from selector.options import (  # noqa: E402
     Address,
     Backbone,
@@ -459,7 +460,9 @@ def export(
     study: StudyName,
     folder: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
     trial: Annotated[int | None, typer.Option(help="Trial to export; default: the recommended one.")] = None,
-    format: Annotated[str, typer.Option(help="Format of the export; there is one: native.")] = "native",
+    format: Annotated[
+        str, typer.Option(help="native, peft, merged, standalone or onnx; see docs/exports.md.")
+    ] = "native",
     prune_gates: Annotated[
         float | None,
         typer.Option(help="Leave out modules of a mixture whose gates stay below this, such as 0.1."),
@@ -471,14 +474,14 @@ def export(
     database: Database = DATABASE,
     as_json: Json = False,
 ) -> None:
-    """Write a trained module as a folder, after checking that it reloads exactly."""
+    """Write a trained module as a folder, after a fresh process has loaded it and predicted the same."""
     from selector.service import Service
 
     done, pruned, simplified = Service(database).export(
         study, folder, trial=trial, format=format, prune_gates=prune_gates, simplify_gates=simplify_gates
     )
     if as_json:
-        found = {"folder": done.folder, "trial": done.trial, "difference": done.difference}
+        found = {"folder": done.folder, "trial": done.trial, "difference": done.difference, "format": format}
         extra = {} if pruned is None or prune_gates is None else {"pruned": pruned.facts(prune_gates)}
         if simplified is not None:
             extra["simplified"] = simplified.facts()
@@ -489,7 +492,10 @@ def export(
     if simplified is not None:
         _tell_simplified(simplified)
     out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
-    out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
+    if format == "native":
+        out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
+    else:
+        out.print(f"how to load it: {folder}/README.md", soft_wrap=True)
 
 
 @app.command()
@@ -515,29 +521,9 @@ def reproduce(
         raise typer.Exit(1)
 
 
-@app.command()
-def predict(
-    folder: Annotated[Path, typer.Argument(help="Folder written by `peltier export`.", show_default=False)],
-    input: Annotated[
-        str,
-        typer.Argument(
-            help="A file with the texts, such as CSV or JSONL; - reads stdin.", show_default=False
-        ),
-    ],
-) -> None:
-    """Predict: one JSON object a row, from an export and its backbone."""
-    from trainers.export import load_export
-    from trainers.reading import read_texts
-    from trainers.source import open_source
-
-    exported = load_export(folder)
-    columns = exported.manifest["task"]["columns"]
-    source = open_source(open(sys.stdin.fileno(), "rb", closefd=False) if input == "-" else Path(input))
-    if source.encoding:
-        err.print(f"{source.name} was read as {source.encoding}", highlight=False)
-    texts, pairs = read_texts(source, columns["text"], columns["text_pair"], words=exported.reads_words)
-    for row in exported.predict(texts, pairs):
-        print(json.dumps(row, ensure_ascii=False))
+app.command()(predict)
+app.command()(serve)
+app.command()(push)
 
 
 @app.command()

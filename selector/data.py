@@ -42,6 +42,11 @@ def keep(files: Files, given: DataFiles, spec: StudySpec) -> StudySpec:
     return replace(spec, train=kept["train"], validation=kept.get("validation"), test=kept.get("test"))
 
 
+def hub_name(given: Path) -> str | None:
+    """The hub's name of a dataset that could be read and is nothing on this disk; else None."""
+    return None if given.exists() else str(given).partition(":")[0]
+
+
 def keep_file(files: Files, path: Path) -> DataFile:
     return DataFile(name=path.name, sha256=files.put_file(path))
 

@@ -256,7 +256,7 @@ def _baseline_module(study: Study, name: str, files: Files) -> Chosen:
         baseline=name,
         module=files.path(baseline.module_file).read_bytes(),
         logits=_own_logits(baseline, files),
-        facts={"baseline": name, "scores": scores, **_why(study, None)},
+        facts={"baseline": name, "scores": scores, **_why(study, None, name)},
     )
 
 
@@ -270,12 +270,20 @@ def left_module(study: Study) -> bool:
     return any(chosen in (t.number, t.repeat_of) and t.module_file is not None for t in study.trials)
 
 
-def _why(study: Study, number: int | None) -> dict[str, Any]:
+def _why(study: Study, number: int | None, baseline: str | None = None) -> dict[str, Any]:
+    """Whether and why it is recommended; `results` are its scores, of a finalist over its seeds."""
     recommendation = study.recommendation
+    compared = [] if recommendation is None else recommendation.get("compared", [])
+    of_it = [c for c in compared if c["trial"] == number and (number is not None or c["method"] == baseline)]
+    results = {split: of_it[0][split] for split in ("validation", "test")} if of_it else None
     if recommendation is None or recommendation["trial"] != number:
-        return {"recommended": False}
+        return {"recommended": False, "results": results}
     kept = ("reason", "validation", "test")
-    return {"recommended": True, "recommendation": {key: recommendation[key] for key in kept}}
+    return {
+        "recommended": True,
+        "recommendation": {key: recommendation[key] for key in kept},
+        "results": results or {split: recommendation[split] for split in ("validation", "test")},
+    }
 
 
 def _possible(study: Study) -> str:

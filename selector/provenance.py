@@ -31,6 +31,12 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def of_module(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What asked for and ran a study, and what exports its module now; without the names of the machines."""
+    every = [{key: run[key] for key in run if key != "machine"} for run in (*runs, provenance())]
+    return {"trained_by": every[:-1], "exported_by": every[-1]}
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the packages that decide what a training gives."""
     found = {"python": platform.python_version()}

@@ -11,12 +11,12 @@ from typing import Any
 
 from selector.checking import Checked, check_data, stop_on_errors
 from selector.control import ask, queue, take_up, unfinished
-from selector.data import DataFiles, keep, read, read_kept
+from selector.data import DataFiles, hub_name, keep, read, read_kept
 from selector.decision import left_module, module_to_export
 from selector.fitting import fitting_of
 from selector.meta_features import of_task
 from selector.placement import ClusterError
-from selector.provenance import provenance
+from selector.provenance import of_module, provenance
 from selector.report import result
 from selector.reproduction import Reproduction, reproduce
 from selector.running import Run
@@ -31,12 +31,13 @@ from trainers.backbone import load as load_backbone
 from trainers.backbone import outline
 from trainers.checkpoint import BITS
 from trainers.data import prepare
-from trainers.export import module_from_bytes, write_export
+from trainers.export import exported, module_from_bytes, write_export
+from trainers.formats import FORMATS
+from trainers.formats.release import release
 from trainers.pruning import Pruned, prune
 from trainers.simplify import Simplified, simplify
 from trainers.task import Task
 
-FORMATS = ("native",)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -98,6 +99,7 @@ class Service:
             **checked.summary(),
             "meta_features": of_task(checked.task, checked.lengths.tokens),
             "backbone": {"model_type": sketch.model_type, "hidden_size": sketch.hidden_size},
+            "hub": hub_name(given.train),
         }
         study = self.database.create_study(chosen, spec.to_json(), task, worker)
         if worker is None:
@@ -162,7 +164,7 @@ class Service:
             return
         # Databases may share a folder of files, so the number alone would not do.
         name = f"study-{study.id}-{study.created:%Y%m%d-%H%M%S}"
-        self._export(study, task, self.files.folder / "exports" / name, trial=None)
+        self._export(study, task, self.files.folder / "exports" / name, trial=None, fresh=False)
 
     # ---------------------------------------------------------------------- going on, or not
 
@@ -250,7 +252,7 @@ class Service:
         prune_gates: float | None = None,
         simplify_gates: bool = False,
     ) -> tuple[Export, Pruned | None, Simplified | None]:
-        """Write a module as a folder, after checking that it reloads to the trained logits.
+        """Write a module as a folder, after checking that a fresh process gets the trained logits from it.
 
         Without `trial` the recommended module is written. With `prune_gates` it goes out without the
         modules whose gates stay below that on the validation split; with `simplify_gates` the gates (that
@@ -265,7 +267,13 @@ class Service:
         study = self.study(name_or_id)
         task = read_kept(self.files, StudySpec.from_json(study.spec))
         return self._export(
-            study, task, folder, trial=trial, prune_gates=prune_gates, simplify_gates=simplify_gates
+            study,
+            task,
+            folder,
+            trial=trial,
+            prune_gates=prune_gates,
+            simplify_gates=simplify_gates,
+            format=format,
         )
 
     def _export(
@@ -277,6 +285,8 @@ class Service:
         trial: int | None,
         prune_gates: float | None = None,
         simplify_gates: bool = False,
+        format: str = "native",
+        fresh: bool = True,
     ) -> tuple[Export, Pruned | None, Simplified | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
@@ -288,7 +298,9 @@ class Service:
         facts = {
             "study": study.name,
             **chosen.facts,
+            "dataset": study.task.get("hub"),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "provenance": of_module(study.runs),
         }
         logits, pruned, simplified = chosen.logits, None, None
         if prune_gates is not None:
@@ -296,19 +308,32 @@ class Service:
             module, logits = pruned.module, pruned.logits
             # The test split is not opened again for a module that was changed afterwards.
             scores = {"validation": None, "test": None, pruned.split: dict(pruned.after)}
-            facts = {**facts, "scores": scores, "pruned_gates": pruned.facts(prune_gates)}
+            pruning = {"results": None, "pruned_gates": pruned.facts(prune_gates)}
+            facts = {**facts, **pruning, "scores": scores}
         if simplify_gates:
             simplified = simplify(module, backbone, task, max_length, spec.truncation)
             module, logits = simplified.module, simplified.logits
             scores = {"validation": None, "test": None, simplified.split: dict(simplified.after)}
-            facts = {**facts, "scores": scores, "simplified_gates": simplified.facts()}
-        difference = write_export(
-            folder, module, backbone, task, max_length, logits, facts, truncation=spec.truncation
-        )
+            facts = {**facts, "results": None, "scores": scores, "simplified_gates": simplified.facts()}
+        if fresh:
+            export_of = exported(module, backbone, task, max_length, spec.truncation)
+            difference = release(folder, export_of, task, logits, facts, format=format)
+        else:  # a process more for every study would take longer than it is worth
+            difference = write_export(
+                folder,
+                module,
+                backbone,
+                task,
+                max_length,
+                logits,
+                facts,
+                truncation=spec.truncation,
+                timed=True,
+            )
         export = Export(
             trial=chosen.trial,
             baseline=chosen.baseline,
-            format="native",
+            format=format,
             folder=str(folder.resolve()),
             difference=difference,
             created=datetime.now(UTC),
@@ -321,7 +346,8 @@ def _is_exported(study: Study) -> bool:
     """Whether the recommended module went out before the run was taken up again."""
     assert study.recommendation is not None
     chosen = (study.recommendation["trial"], study.recommendation["method"])
-    return any(chosen == (one.trial, one.baseline or chosen[1]) for one in study.exports)
+    native = [one for one in study.exports if one.format == "native"]
+    return any(chosen == (one.trial, one.baseline or chosen[1]) for one in native)
 
 
 def _exported(dtype: str) -> str:

@@ -27,6 +27,7 @@ from trainers.checkpoint import (
     unknown_family,
     unusable,
 )
+from trainers.devices import device_named
 from trainers.families import AFTER_PADDING, FAMILIES, Family
 from trainers.head import MEAN, Head
 from trainers.native_heads import head_of
@@ -217,11 +218,12 @@ def load(reference: str, *, dtype: str = "auto", device: str = "auto", head: str
     `head` is one of `trainers.head.HEADS`.
 
     Raises:
-        BackboneError: if it cannot be found, or its family is unknown or lacks the head.
+        BackboneError: if it cannot be found, its family is unknown or lacks the head, or the device is not
+            here.
     """
     folder = locate(reference)
     config = config_of(reference, folder)
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    place = device_named(device)
     bits = BITS.get(dtype)
     if bits is not None:
         check_quantiser(dtype)

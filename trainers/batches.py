@@ -20,7 +20,7 @@ WINDOW = 50
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded tokens, the same for every candidate."""
+    """Padded tokens, the same for every candidate unless they have `owners`."""
 
     input_ids: Tensor
     """`[batch, tokens]`."""
@@ -32,10 +32,21 @@ class Batch:
     items: NDArray[np.int64]
     """Row, or word, of the split that each item is."""
     words: Tensor | None = None
-    """`[items]`: where the words stand in the flattened `input_ids`; None where examples are the items."""
+    """`[items]`: where the words stand in the flattened `input_ids`; None where examples are the items.
+    With `owners`, `[owners, items]` in the part of each."""
+    owners: int = 1
+    """1: every candidate gets all examples. More: as many candidates have examples of their own, equally many
+    and in order (`trainers.routing`)."""
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        """Examples that each candidate gets."""
+        return len(self.input_ids) // self.owners
+
+    @property
+    def real(self) -> Tensor:
+        """True for real tokens: `[batch, tokens]`, of owners `[owners, batch, tokens]`."""
+        mask = self.attention_mask.bool()
+        return mask if self.owners == 1 else mask.unflatten(0, (self.owners, -1))
 
 
 def training_order(lengths: NDArray[np.int64], batch_size: int, seed: int) -> list[NDArray[np.int64]]:

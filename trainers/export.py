@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,30 +19,37 @@ from safetensors.torch import save as save_tensors
 from trainers.backbone import Backbone
 from trainers.backbone import load as load_backbone
 from trainers.building import AnyStack, build_stack, method_named
-from trainers.checkpoint import BITS
+from trainers.checkpoint import BITS, PACKAGED, PACKAGED_ID
 from trainers.errors import ExportError as ExportError
+from trainers.export_folder import (
+    CARD,
+    FORMAT_VERSION,
+    MANIFEST,
+    MODULE,
+    check_files,
+    read_manifest,
+    refuse_pickles,
+    seal,
+    workshop,
+)
 from trainers.head import HEADS, MEAN
 from trainers.kinds import single
+from trainers.licences import licence_of
 from trainers.method import MethodConfig
-from trainers.output_scale import output_scale
-from trainers.predictions import said, same_predictions
+from trainers.parity import parity
+from trainers.predictions import said
 from trainers.stack import Candidate, State
 from trainers.task import Split, Task
+from trainers.timing import latency
 from trainers.tokenising import tokenise
-from trainers.train import Logits, logits_of
+from trainers.tokens import Tokens
+from trainers.train import EVALUATION_BATCH_SIZE, Logits, logits_of
 from trainers.truncation import HEAD, STRATEGIES
 
-FORMAT_VERSION = 1
-MODULE = "module.safetensors"
-MANIFEST = "peltier.json"
 FACTS = "peltier"
 """Key of the method, its fields and the seed in the metadata of a module's file."""
 NEEDED = frozenset({"backbone", "task", "max_length", "module_sha256"})
 """Of the manifest, to load and predict."""
-TOLERANCE = 1e-4
-"""Largest allowed difference between a logit of the trained and of the reloaded module (fp32).
-
-Of numbers in deviations of the training labels, beside what rounding to fp32 takes from their size."""
 PREDICTED_AT_ONCE = 1024
 """Rows tokenised together while predicting, so that long inputs need little memory."""
 
@@ -98,78 +103,38 @@ def write_export(
     facts: Mapping[str, Any],
     *,
     truncation: str = HEAD,
+    timed: bool = False,
 ) -> float:
     """Write an export, reload it, compare it with the trained logits, and only then put it in its place.
 
+    It is reloaded in this process, on the given backbone; `trainers.formats.release` does so in a fresh one.
     `expected` are the module's own logits of the validation rows (with folds the training rows), taken in
-    fp32 at the end of training; `facts` (scores, provenance) go into the manifest. Returns the largest
-    difference.
+    fp32 at the end of training; `facts` (scores, provenance) go into the manifest, and the latency where it
+    is `timed`. Returns the largest difference.
 
     Raises:
         ExportError: if the folder holds something else already or cannot be written, or the reloaded
             module differs.
     """
     folder = folder.absolute()
-    _refuse_taken(folder)
-    with _workshop(folder) as name:
-        draft = Path(name) / "export"
+    with workshop(folder) as room:
+        draft = room / "export"
         draft.mkdir()
         stored = module.to_bytes()
         (draft / MODULE).write_bytes(stored)
         manifest = _manifest(module, stored, backbone, task, max_length, truncation)
         (draft / MANIFEST).write_text(json.dumps(manifest))
-        parity = _parity(load_export(draft, backbone), task, expected)
-        text = json.dumps({**manifest, **facts, "parity": parity}, indent=2, ensure_ascii=False)
-        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        _replace(draft, folder)
-    return float(parity["largest_difference"])
+        export = load_export(draft, backbone)
+        checked = parity(export.logits(task.validation), task, expected, process="same")
+        took = {"latency": export.latency(task.validation)} if timed else {}
+        seal(draft, folder, {**manifest, **facts, "parity": checked, **took})
+    return float(checked["largest_difference"])
 
 
-def _refuse_taken(folder: Path) -> None:
-    if folder.is_file():
-        raise ExportError(f"{str(folder)!r} is a file; name an empty or a new folder")
-    if folder.is_symlink() or folder == Path.cwd():
-        raise ExportError(f"{str(folder)!r} is a link or the working folder; name a new folder")
-    if folder.exists() and not {path.name for path in folder.iterdir()} <= {MODULE, MANIFEST}:
-        raise ExportError(f"folder {str(folder)!r} holds other files; name an empty or a new folder")
-
-
-def _workshop(folder: Path) -> tempfile.TemporaryDirectory[str]:
-    """A folder beside `folder`, on the same disk, so that the finished export moves in one step."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-")
-    except OSError as error:
-        raise ExportError(
-            f"cannot write into {str(folder.parent)!r}: {error.strerror}; name a folder that you may write"
-        ) from None
-
-
-def _parity(export: Exported, task: Task, expected: Logits) -> dict[str, Any]:
-    found = export.logits(task.validation)
-    difference = float(np.abs(found - expected).max())
-    tolerance = TOLERANCE
-    if single(task.kind) == "regression":
-        tolerance = tolerance * output_scale(task).deviation + 8 * float(np.spacing(np.abs(expected).max()))
-    if not difference <= tolerance:
-        raise ExportError(
-            f"the reloaded module differs from the trained one: largest logit difference {difference:.2e}, "
-            f"allowed {tolerance:.0e}; nothing was written"
-        )
-    return {
-        "split": "validation" if task.folds is None else "train",
-        "rows": len(task.validation),
-        "largest_difference": difference,
-        "tolerance": tolerance,
-        **same_predictions(task.kind, found, expected),
-    }
-
-
-def _replace(draft: Path, folder: Path) -> None:
-    """Put the draft in place; an earlier export stands aside until it is there."""
-    if folder.exists():
-        os.replace(folder, draft.with_name("earlier"))
-    os.replace(draft, folder)
+def exported(module: Module, backbone: Backbone, task: Task, max_length: int, truncation: str) -> Exported:
+    """A module as it would be loaded from its export."""
+    manifest = _manifest(module, module.to_bytes(), backbone, task, max_length, truncation)
+    return _assembled(manifest, module, backbone.in_fp32)
 
 
 def _manifest(
@@ -184,6 +149,8 @@ def _manifest(
         "seed": module.seed,
         "backbone": {
             "reference": backbone.reference,
+            "hub": hub_id(backbone),
+            "revision": revision_of(backbone),
             "model_type": backbone.model_type,
             "hidden_size": backbone.hidden_size,
             "precision": backbone.precision if backbone.precision in BITS else "fp32",
@@ -194,9 +161,22 @@ def _manifest(
         "pooling": "first token of each word" if words else backbone.pooling,
         "max_length": max_length,
         "truncation": None if words else truncation,  # long rows of words are read in parts
+        "licences": {"backbone": licence_of(backbone.folder), "dataset": None},
         "module_sha256": hashlib.sha256(stored).hexdigest(),
         "versions": {name: version(name) for name in ("peltier", "torch", "transformers")},
     }
+
+
+def revision_of(backbone: Backbone) -> str | None:
+    """The commit of a backbone from the hub, whose cache keeps each in a folder of that name."""
+    return backbone.folder.name if backbone.folder.parent.name == "snapshots" else None
+
+
+def hub_id(backbone: Backbone) -> str | None:
+    """Where the hub has the backbone; None for a folder."""
+    if backbone.reference == PACKAGED:
+        return PACKAGED_ID
+    return backbone.reference if revision_of(backbone) else None
 
 
 @dataclass(frozen=True)
@@ -219,15 +199,33 @@ class Exported:
         """Whether a row is a list of words, not a text."""
         return self.kind == "token-classification"
 
-    def logits(self, split: Split) -> Float[np.ndarray, "items classes"]:
-        """Logits in fp32, of rows or words; the labels of the split are not read."""
+    def tokens(self, split: Split) -> Tokens:
+        """The tokens of a split, cut as in training."""
         length, truncation = self.manifest["max_length"], _truncation(self.manifest)
-        tokens = tokenise(split, self.stack.backbone.tokenizer, length, truncation)
-        logits: Logits = logits_of(self.stack, tokens)[0]
+        return tokenise(split, self.stack.backbone.tokenizer, length, truncation)
+
+    def logits(
+        self, split: Split, batch_size: int = EVALUATION_BATCH_SIZE
+    ) -> Float[np.ndarray, "items classes"]:
+        """Logits in fp32, of rows or words; the labels of the split are not read."""
+        logits: Logits = logits_of(self.stack, self.tokens(split), batch_size)[0]
         return logits
 
+    def latency(self, split: Split) -> dict[str, Any]:
+        """How long a text of the split's median length takes here."""
+
+        def run(texts: Sequence[Any], pairs: Sequence[str] | None) -> Logits:
+            found: Logits = self.logits(self.unlabelled(texts, pairs))
+            return found
+
+        return latency(run, split.texts, split.pairs, self.stack.backbone.device)
+
     def predict(
-        self, texts: Sequence[str] | Sequence[Sequence[str]], pairs: Sequence[str] | None = None
+        self,
+        texts: Sequence[str] | Sequence[Sequence[str]],
+        pairs: Sequence[str] | None = None,
+        *,
+        batch_size: int = EVALUATION_BATCH_SIZE,
     ) -> Iterator[dict[str, Any]]:
         """What is predicted for each text, in order; texts are lists of words where words are tagged.
 
@@ -241,76 +239,89 @@ class Exported:
         Raises:
             ExportError: if the task has text pairs and none are given, or the other way round.
         """
+        self.check_pairs(pairs)
+        for start in range(0, len(texts), PREDICTED_AT_ONCE):
+            part = slice(start, start + PREDICTED_AT_ONCE)
+            split = self.unlabelled(texts[part], None if pairs is None else pairs[part])
+            yield from said(self.kind, self.labels, split, self.logits(split, batch_size))
+
+    def check_pairs(self, pairs: Sequence[str] | None) -> None:
+        """Whether second texts are given where, and only where, the task has them.
+
+        Raises:
+            ExportError: if not.
+        """
         if (pairs is None) != (self.manifest["task"]["columns"]["text_pair"] is None):
             needed = "text pairs" if pairs is None else "single texts"
             raise ExportError(f"this module was trained on {needed}")
-        for start in range(0, len(texts), PREDICTED_AT_ONCE):
-            part = slice(start, start + PREDICTED_AT_ONCE)
-            split = self._unlabelled(tuple(texts[part]), None if pairs is None else tuple(pairs[part]))
-            yield from said(self.kind, self.labels, split, self.logits(split))
 
-    def _unlabelled(self, rows: tuple[Any, ...], pairs: tuple[str, ...] | None) -> Split:
+    def unlabelled(self, texts: Sequence[Any], pairs: Sequence[str] | None) -> Split:
+        """Texts, or lists of words, as a split whose labels say nothing.
+
+        Raises:
+            ExportError: if words are tagged and a row is no list of them.
+        """
+        rows, others = tuple(texts), None if pairs is None else tuple(pairs)
         if not self.reads_words:
-            return Split(rows, pairs, np.zeros(len(rows), np.int64))
+            return Split(rows, others, np.zeros(len(rows), np.int64))
         if any(isinstance(words, str) for words in rows):
             raise ExportError("this module tags words; give each row as a list of words")
         offsets = np.cumsum([0, *map(len, rows)]).astype(np.int64)
-        return Split(rows, pairs, np.zeros(offsets[-1], np.int64), offsets)
+        return Split(rows, others, np.zeros(offsets[-1], np.int64), offsets)
 
 
-def load_export(folder: Path, backbone: Backbone | None = None) -> Exported:
-    """Load an export folder, with its backbone unless one is given.
+def load_export(
+    folder: Path,
+    backbone: Backbone | None = None,
+    *,
+    device: str = "auto",
+    reference: str | None = None,
+) -> Exported:
+    """Load an export folder, with its backbone (on `device`) unless one is given.
+
+    `reference` is where the backbone lies, if not where it lay in training.
 
     Raises:
         ExportError: if the folder is no export, was changed, is newer than this
             program, or the backbone has other weights than the one trained on.
         BackboneError: if the backbone cannot be found.
     """
-    manifest = _read_manifest(folder)
-    path = folder / MODULE
-    if not path.is_file():
-        raise ExportError(f"{str(folder)!r} has no {MODULE}; export the study again")
-    stored = path.read_bytes()
-    if hashlib.sha256(stored).hexdigest() != manifest["module_sha256"]:
-        raise ExportError(
-            f"{str(path)!r} was changed after the export (its hash differs); export the study again"
-        )
-    module = module_from_bytes(stored)
+    manifest = native_manifest(folder)
+    refuse_pickles(folder)
+    check_files(folder, {"files": {MODULE: {"sha256": manifest["module_sha256"]}}})
+    module = module_from_bytes((folder / MODULE).read_bytes())
     head = manifest.get("head", MEAN)  # exports from before there was a choice do not say it
     if backbone is None:
-        stored_as = manifest["backbone"].get("precision", "fp32")
-        loaded = load_backbone(manifest["backbone"]["reference"], dtype=stored_as, head=head)
-    else:
-        loaded = backbone.in_fp32.with_head(head)
-    if loaded.weight_hash != manifest["backbone"]["weight_hash"]:
+        known = manifest["backbone"]
+        found, precision = reference or known["reference"], known.get("precision", "fp32")
+        backbone = load_backbone(found, dtype=precision, device=device, head=head)
+    backbone = backbone.in_fp32.with_head(head)
+    if backbone.weight_hash != manifest["backbone"]["weight_hash"]:
         raise ExportError(
-            f"backbone {loaded.reference!r} has other weights than the one this module was trained on; "
+            f"backbone {backbone.reference!r} has other weights than the one this module was trained on; "
             f"use the same revision"
         )
-    classes = len(manifest["task"]["labels"]) or 1
-    stack = build_stack(loaded, [Candidate(module.config, module.seed)], classes, [module.state])
+    return _assembled(manifest, module, backbone)
+
+
+def _assembled(manifest: Mapping[str, Any], module: Module, backbone: Backbone) -> Exported:
+    outputs = len(manifest["task"]["labels"]) or 1
+    stack = build_stack(backbone, [Candidate(module.config, module.seed)], outputs, [module.state])
     return Exported(manifest, stack)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def native_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an export in the native format.
+
+    Raises:
+        ExportError: if the folder is no export, is one in another format, or is newer than this program.
+    """
     path = folder / MANIFEST
-    if not path.is_file():
+    found = read_manifest(folder)
+    if found["format"] != "peltier":
         raise ExportError(
-            f"{str(folder)!r} is not an export: it has no {MANIFEST}; "
-            f"make one with: peltier export STUDY FOLDER"
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportError(f"{str(path)!r} is not JSON ({error}); export the study again") from None
-    found = manifest if isinstance(manifest, dict) else {}
-    version_found = found.get("format_version")
-    if found.get("format") != "peltier" or not isinstance(version_found, int):
-        raise ExportError(f"{str(path)!r} is not a Peltier manifest; export the study again")
-    if version_found > FORMAT_VERSION:
-        raise ExportError(
-            f"{str(path)!r} has format version {version_found}, this program reads up to "
-            f"{FORMAT_VERSION}; upgrade peltier"
+            f"{str(folder)!r} is an export in format {found['format']}, for other tools; its {CARD} says how "
+            f"to load it. Peltier itself loads format native: peltier export STUDY FOLDER"
         )
     if _truncation(found) not in STRATEGIES:
         raise ExportError(
@@ -324,7 +335,18 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     missing = sorted(NEEDED - found.keys())
     if missing:
         raise ExportError(f"{str(path)!r} lacks {', '.join(missing)}; export the study again")
+    _check_labels(path, found)
     return found
+
+
+def _check_labels(path: Path, manifest: Mapping[str, Any]) -> None:
+    task = manifest["task"]
+    labels = task.get("labels") if isinstance(task, dict) else None
+    named = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not named or (not labels and single(str(task.get("kind"))) != "regression"):
+        raise ExportError(
+            f"{str(path)!r} names no labels, so that nothing can be said; export the study again"
+        )
 
 
 def _truncation(manifest: Mapping[str, Any]) -> Any:

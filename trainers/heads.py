@@ -16,12 +16,15 @@ def read_features(
 ) -> Float[Tensor, "candidates items d"]:
     """What heads read of the last layer, fp32: of each example of the batch, or of each of its words.
 
-    The examples are those of the batch once for each candidate.
+    The examples are those of the batch once for each candidate, or the candidates' own.
     """
     count = len(hidden) // len(batch)
     if batch.words is not None:
-        return hidden.reshape(count, -1, hidden.shape[-1])[:, batch.words].float()
-    mask = batch.attention_mask.repeat(count, 1)
+        rows = hidden.reshape(count, -1, hidden.shape[-1])
+        if batch.owners == 1:
+            return rows[:, batch.words].float()
+        return rows.gather(1, batch.words.unsqueeze(-1).expand(-1, -1, rows.shape[-1])).float()
+    mask = batch.attention_mask.repeat(count // batch.owners, 1)
     pooled: Tensor = backbone.features(hidden, mask).unflatten(0, (count, len(batch)))
     return pooled
 

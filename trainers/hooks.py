@@ -161,7 +161,7 @@ class Hooks:
         return total.reshape(y.shape)
 
     def _are_tokens(self, x: Tensor) -> bool:
-        batch, tokens = self._rows.mask.shape
+        batch, tokens = self._rows.mask.shape[-2:]
         return x.shape[:-1] in ((self._candidates * batch, tokens), (self._candidates * batch * tokens,))
 
     def _take_gates(self, place: Place) -> None:

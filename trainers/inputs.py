@@ -40,12 +40,13 @@ def model_inputs(
         ValueError: if tokens and module together need more positions than the model has.
     """
     count = len(shifts)
+    times = count // batch.owners
     inputs = {
-        "input_ids": batch.input_ids.repeat(count, 1),
-        "attention_mask": batch.attention_mask.repeat(count, 1),
+        "input_ids": batch.input_ids.repeat(times, 1),
+        "attention_mask": batch.attention_mask.repeat(times, 1),
     }
     if batch.token_type_ids is not None:
-        inputs["token_type_ids"] = batch.token_type_ids.repeat(count, 1)
+        inputs["token_type_ids"] = batch.token_type_ids.repeat(times, 1)
     if prompt is not None:
         inputs = _behind(prompt, inputs, backbone, len(batch))
     if prompt is not None or backbone.family.decoder or any(shifts):

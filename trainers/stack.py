@@ -127,7 +127,7 @@ class Stack:
         prompt = self._prompt(tensors)
         slots = 0 if prompt is None else len(prompt)
         inputs = model_inputs(self.backbone, batch, self._shifts, prompt)
-        real = pad(batch.attention_mask.bool(), (slots, 0), value=True)
+        real = pad(batch.real, (slots, 0), value=True)
         self._hooks.begin(tensors, Rows(real, self._chance if training else None))
         hidden = self._run(tensors, inputs)[:, slots:]
         return self.backbone.head.logits(tensors, read_features(self.backbone, hidden, batch))

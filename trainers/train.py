@@ -205,10 +205,12 @@ def start(
 
 
 @torch.no_grad()
-def logits_of(stack: AnyStack, tokens: Tokens) -> Float[np.ndarray, "candidates items classes"]:
+def logits_of(
+    stack: AnyStack, tokens: Tokens, batch_size: int = EVALUATION_BATCH_SIZE
+) -> Float[np.ndarray, "candidates items classes"]:
     """Logits of every candidate for every row or word, in the order of the split."""
     found = np.empty((len(stack), len(tokens.labels), stack.classes), dtype=np.float32)
-    order = evaluation_order(tokens.lengths, EVALUATION_BATCH_SIZE)
+    order = evaluation_order(tokens.lengths, batch_size)
     with part(EVALUATION), stack.attached():
         for batch in batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device):
             found[:, batch.items] = stack.logits(batch).cpu().numpy()

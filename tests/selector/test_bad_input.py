@@ -10,7 +10,7 @@ import pytest
 import torch
 from commands import Said, Shell, peltier, write_rows
 from safetensors.torch import load_file, save_file
-from tiny import sentences
+from tiny import make_backbone, sentences
 
 from trainers.backbone import load
 from trainers.export import Module, write_export
@@ -178,6 +178,21 @@ def test_predict_refuses_what_is_no_export_and_input_it_cannot_read(shell: Shell
     assert_refused(shell("predict", "export", "other.csv"), "has no column 'text'; it has 'body'")
 
 
+def test_predict_refuses_devices_and_backbones_that_are_not_there(shell: Shell, export: Path) -> None:
+    Path("rows.csv").write_text("text\ngood film\n")
+    assert_refused(shell("predict", "export", "rows.csv", "--device", "abacus"), "give one of auto, cpu")
+    assert_refused(shell("predict", "export", "rows.csv", "--device", "meta"), "give")
+    assert_refused(shell("predict", "export", "rows.csv", "--backbone", "nothere"), "neither a folder nor")
+    make_backbone(Path("other"), "electra")
+    said = shell("predict", "export", "rows.csv", "--backbone", "other")
+    assert_refused(said, "backbone 'other' has other weights than the one this module was trained on")
+
+
+def test_predict_refuses_pickles_beside_the_module(shell: Shell, export: Path) -> None:
+    (export / "optimizer.pt").write_bytes(b"")
+    assert_refused(shell("predict", "export", "rows.csv"), "may run code when it is read")
+
+
 def test_predict_refuses_a_changed_module(shell: Shell, export: Path) -> None:
     path = export / "module.safetensors"
     content = bytearray(path.read_bytes())
@@ -191,7 +206,15 @@ def test_predict_refuses_a_changed_module(shell: Shell, export: Path) -> None:
     [
         ({"format_version": 2}, "has format version 2, this program reads up to 1; upgrade peltier"),
         ({"format_version": None}, "is not a Peltier manifest"),
-        ({"format": "other"}, "is not a Peltier manifest"),
+        ({"format": "merged"}, "is an export in format merged, for other tools; its README.md says how"),
+        ({"format": 3}, "is not a Peltier manifest"),
+        ({"task": {"kind": "classification", "labels": []}}, "names no labels, so that nothing can be said"),
+        ({"task": {"kind": "classification"}}, "names no labels, so that nothing can be said"),
+        (
+            {"task": {"kind": "classification", "labels": [1, 2]}},
+            "names no labels, so that nothing can be said",
+        ),
+        ({"task": []}, "names no labels, so that nothing can be said"),
         ({"task": None, "backbone": None}, "lacks backbone, task"),
     ],
 )

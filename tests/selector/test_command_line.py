@@ -16,6 +16,7 @@ import pytest
 from commands import ENVIRONMENT, ROWS, Said, Shell, peltier, write_rows
 
 from selector.service import Service
+from trainers.card import check_card
 
 SEARCH = (
     "search rows.csv --backbone bert --methods lora,adapter --trials 6 --epochs 4 --seeds 2 --folds 1 "
@@ -32,6 +33,8 @@ COMMANDS = (
     "show",
     "export",
     "predict",
+    "serve",
+    "push",
     "dashboard",
     "doctor",
 )
@@ -221,6 +224,10 @@ def test_predict_gives_a_label_and_probabilities_for_each_row_of_any_input(
     assert rows_of(shell("predict", export, "rows.jsonl")) == from_csv
     from_stdin = rows_of(peltier("predict", export, "-", folder=tmp_path, stdin=lines))
     assert [row["label"] for row in from_stdin] == [row["label"] for row in from_csv]
+    one_by_one = shell("predict", export, "rows.jsonl", "--batch-size", "1", "--device", "cpu")
+    assert [row["label"] for row in rows_of(one_by_one)] == [row["label"] for row in from_csv]
+    last = one_by_one.err.splitlines()[-1]
+    assert last.startswith(f"{ROWS} rows in ") and last.endswith("rows/s (on cpu, batches of 1)")
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -235,11 +242,36 @@ def test_any_trained_trial_can_be_exported(
     said = shell("export", "1", str(tmp_path / "module"), "--trial", str(number), "--json")
     done = json.loads(said.out)
     assert (done["trial"], done["folder"]) == (number, str(tmp_path / "module"))
+    assert done["format"] == "native"
     assert done["difference"] <= 1e-4
     assert len(rows_of(shell("predict", done["folder"], "rows.csv"))) == ROWS
     manifest = json.loads((tmp_path / "module" / "peltier.json").read_text(encoding="utf-8"))
     assert manifest["trial"] == number
     assert manifest["method"] == study["trials"][number]["method"]
+    assert manifest["parity"]["process"] == "fresh" and manifest["latency"]["ms"] > 0
+    assert manifest["provenance"]["exported_by"]["command"].startswith("peltier export 1 ")
+    assert [run["command"].split()[:2] for run in manifest["provenance"]["trained_by"]] == [
+        ["peltier", "search"]
+    ]
+    assert "machine" not in json.dumps(manifest["provenance"])
+    assert manifest["results"].keys() == {"validation", "test"} or manifest["results"] is None
+    assert manifest["licences"] == {"backbone": None, "dataset": None}
+    card = check_card((tmp_path / "module" / "README.md").read_text(encoding="utf-8")).to_dict()
+    assert card["tags"] == ["peltier", manifest["method"]]
+
+
+def test_the_automatic_export_is_measured_and_says_how_it_was_chosen(
+    shell: Shell, study: dict[str, Any]
+) -> None:
+    folder = Path(study["exports"][0]["folder"])
+    manifest = json.loads((folder / "peltier.json").read_text(encoding="utf-8"))
+    assert manifest["parity"]["process"] == "same"
+    assert manifest["latency"]["batch_ms"] > 0
+    assert manifest["size_bytes"] == (folder / "module.safetensors").stat().st_size
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "## How it was chosen" in card and study["study"] in card
+    found = study["recommendation"]["test"]
+    assert f"{found['mean']:.4f} ({found['low']:.4f} to {found['high']:.4f})" in card
 
 
 def test_what_cannot_be_exported_is_refused_with_what_can(
@@ -291,7 +323,7 @@ def test_every_command_explains_itself(
     said = Shell(monkeypatch, capsys)(command, "--help")
     assert said.status == 0
     assert f"peltier {command}" in said.out
-    assert ("--database" in said.out) == (command not in ("check", "space", "predict"))
+    assert ("--database" in said.out) == (command not in ("check", "space", "predict", "serve", "push"))
 
 
 def test_doctor_says_what_is_there_and_what_is_missing(shell: Shell) -> None:

@@ -53,7 +53,8 @@ def test_reloaded_export_gives_the_trained_logits_and_only_safetensors(
     module, logits = trained(backbone, METHODS[method](), task)
     difference = write_export(tmp_path / "export", module, backbone, task, 32, logits, {"study": "films-1"})
     assert difference <= 1e-4
-    assert {path.name for path in (tmp_path / "export").iterdir()} == {"module.safetensors", "peltier.json"}
+    files = {path.name for path in (tmp_path / "export").iterdir()}
+    assert files == {"README.md", "module.safetensors", "peltier.json"}
     again = load_export(tmp_path / "export")
     assert np.allclose(again.logits(task.validation), logits, atol=1e-4)
     stored = load_file(tmp_path / "export" / "module.safetensors")

@@ -1,0 +1,41 @@
+"""The release of a module in a format: written, loaded in a fresh process, compared, then given out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainers.export import Exported
+from trainers.export_folder import seal, workshop
+from trainers.formats import check_offered
+from trainers.formats.fresh import ask
+from trainers.parity import parity
+from trainers.predictions import Logits
+from trainers.task import Task
+
+
+def release(
+    folder: Path, export: Exported, task: Task, expected: Logits, facts: Mapping[str, Any], *, format: str
+) -> float:
+    """Write an export in a format; returns the largest difference of its logits from `expected`.
+
+    `expected` are the trained module's logits of the validation rows (with folds the training rows) in fp32;
+    `facts` (scores, provenance) go into the manifest, beside parity, size and latency.
+
+    Raises:
+        ExportError: if the format cannot represent the module, the folder holds something else or cannot be
+            written, or what a fresh process loads differs.
+    """
+    folder = folder.absolute()
+    writer = check_offered(format, export)
+    with workshop(folder) as room:
+        draft = room / "export"
+        draft.mkdir()
+        writer.write(draft, export)
+        found, latency = ask(writer.CHECK, draft, task.validation, room)
+        checked = parity(found, task, expected, writer.TOLERANCE, process="fresh")
+        named = {} if format == "native" else {"format": format}
+        manifest = {**export.manifest, **named, **facts, "parity": checked, "latency": latency}
+        seal(draft, folder, manifest)
+    return float(checked["largest_difference"])
