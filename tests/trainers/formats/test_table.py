@@ -14,6 +14,7 @@ from trainers.backbone import Backbone
 from trainers.formats import FORMATS
 from trainers.method import METHODS
 
+pytestmark = pytest.mark.filterwarnings("ignore:Unsupported layer type:UserWarning")  # peft's, of LayerNorm
 ROOT = Path(__file__).resolve().parents[3]
 
 
