@@ -13,7 +13,7 @@ demo: $(VENV)/installed ## search on the example dataset; about five minutes on 
 	$(BIN)/peltier demo
 
 test: $(VENV)/installed browser ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/installed ## check format, style, types and layers
 	$(BIN)/ruff format --check .

@@ -47,12 +47,8 @@ def usage(format: str, manifest: Mapping[str, Any]) -> Iterator[str]:
         yield "With `pip install torch transformers safetensors`, inside the folder:"
         yield _python(f"from predict import load\n\nprint(load().predict({rows}))")
     elif format == "onnx":
-        yield "With `pip install onnxruntime transformers`:"
-        yield _python(
-            "import onnxruntime\nfrom transformers import AutoTokenizer\n\n"
-            'session = onnxruntime.InferenceSession("FOLDER/model.onnx")\n'
-            'tokenizer = AutoTokenizer.from_pretrained("FOLDER")'
-        )
+        yield "With `pip install onnxruntime torch transformers`, inside the folder:"
+        yield _python(f"from predict import load\n\nprint(load().predict({rows}))")
 
 
 def _rows(task: Mapping[str, Any]) -> str:

@@ -153,3 +153,17 @@ def test_words_and_pairs_and_numbers_reach_the_fresh_process(backbone: Backbone,
         export = exported(Module(stack.candidates[0].config, 0, state), backbone, task, 32, "head")
         found = release(tmp_path / kind, export, task, export.logits(task.validation), {}, format="native")
         assert found <= 1e-5
+
+
+def test_a_graph_is_released_with_its_int8_variant_and_what_that_costs(
+    export: Exported, task: Task, tmp_path: Path
+) -> None:
+    difference = release(tmp_path / "out", export, task, export.logits(task.validation), {}, format="onnx")
+    assert difference <= 1e-4
+    manifest = read_manifest(tmp_path / "out")
+    assert {"model.onnx", "model.int8.onnx", "int8.json", "predict.py"} <= manifest["files"].keys()
+    measured = json.loads((tmp_path / "out" / "int8.json").read_text())
+    before, after = (measured[name]["metrics"]["accuracy"] for name in ("model.onnx", "model.int8.onnx"))
+    assert measured["drop"]["accuracy"] == before - after
+    found = export.logits(task.validation).argmax(1)
+    assert before == pytest.approx(float((found == task.validation.labels).mean()))

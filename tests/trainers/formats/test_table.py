@@ -20,10 +20,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def script(path: Path) -> Any:
     """A script of benchmarks/, which is no package."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"benchmarks_{path.stem}"  # tests/exports.py is another module
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look for it there
+    sys.modules[name] = module  # dataclasses look for it there
     spec.loader.exec_module(module)
     return module
 
