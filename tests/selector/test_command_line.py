@@ -181,7 +181,7 @@ def test_who_has_seen_the_test_split_chooses_nothing_anew(
     def train(*arguments: object) -> None:
         pytest.fail("a study whose test split was opened was searched again")
 
-    monkeypatch.setattr("selector.service.Search", train)
+    monkeypatch.setattr("selector.running.Search", train)
     monkeypatch.setattr("selector.service.decide", train)
     again = Service("sqlite:///peltier.db").run(1)
     assert again.recommendation == study["recommendation"]

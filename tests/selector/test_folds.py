@@ -56,7 +56,7 @@ def test_a_study_of_few_rows_scores_out_of_fold_and_exports_what_is_trained_on_a
     repeats = [trial for trial in study.trials if trial.repeat_of is not None]
     assert len(repeats) == 4 and {trial.state for trial in repeats} == {State.COMPLETE}
     trial = repeats[0]
-    export, _ = service.export(study.name, tmp_path / "module", trial=trial.repeat_of)
+    export, *_ = service.export(study.name, tmp_path / "module", trial=trial.repeat_of)
     assert export.difference <= 1e-4
     exported = load_export(tmp_path / "module", backbone)
     best = max(
@@ -77,7 +77,7 @@ def test_full_finetuning_is_trained_in_folds_as_all_finalists_are(
     (repeat,) = (t for t in study.trials if t.method == "full" and t.repeat_of is not None)
     assert repeat.state is State.COMPLETE and repeat.test is not None
     assert study.recommendation is not None and study.recommendation["full_finetuning_left_out"] is None
-    export, _ = service.export(study.name, tmp_path / "module", trial=repeat.repeat_of)
+    export, *_ = service.export(study.name, tmp_path / "module", trial=repeat.repeat_of)
     assert export.difference <= 1e-4
 
 
@@ -87,7 +87,7 @@ def test_the_linear_probe_of_folds_can_be_exported(
     study = service.run(submitted(service, tmp_path, tiny_folder, trials=1, epochs=1, seeds=1).id)
     chosen = {**(study.recommendation or {}), "trial": None, "method": "linear_probe"}
     service.database.set_recommendation(study.id, chosen)
-    export, _ = service.export(study.name, tmp_path / "probe")
+    export, *_ = service.export(study.name, tmp_path / "probe")
     assert export.baseline == "linear_probe" and export.difference <= 1e-4
 
 
