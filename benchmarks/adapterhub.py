@@ -3,10 +3,10 @@
     python benchmarks/adapterhub.py --environment /tmp/hub
     python benchmarks/adapterhub.py --python /tmp/hub/bin/python --backbone roberta-base
 
-The library (`adapters`) needs an older transformers, so it has an environment of its own: `--environment` makes
-one, into which pip installs the library and what it needs; torch is the one of this environment. `--python` names
-one that is there. Modules are not trained: every tensor is moved away from its start by noise. Each is written,
-loaded by the program with which a release checks the format, and compared with the logits of the module.
+The library (`adapters`) needs an older transformers, so it has an environment of its own: `--environment`
+makes one, into which pip installs the library and what it needs; torch is the one of this environment.
+`--python` names one that is there. Modules are not trained: every tensor is moved away from its start by
+noise. Each is written, loaded by the program with which a release checks the format, and compared with it.
 """
 
 from __future__ import annotations

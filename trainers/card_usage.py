@@ -52,7 +52,7 @@ def usage(format: str, manifest: Mapping[str, Any]) -> Iterator[str]:
             'model.load_adapter("FOLDER", set_active=True, use_safetensors=True)\n'
             'tokenizer = AutoTokenizer.from_pretrained("FOLDER")'
         )
-        if manifest["method"] == "unipelt":
+        if set(manifest["config"].get("gates", "")) & set(manifest["config"].get("modules", "")):
             yield "Ask it one text at a time: the library's gates are means over the padding of a batch, too."
     elif format == "standalone":
         yield "With `pip install torch transformers safetensors`, inside the folder:"

@@ -84,12 +84,13 @@ def _refusal_of_union(config: UniPELTConfig) -> str | None:
     others = [letter for letter in config.modules if letter not in "APL"]
     if others:
         return f"the library's unions have adapter, prefix and LoRA (APL), and this one has {''.join(others)}"
-    if set(config.modules) & set(config.gates) and config.pooling != "real tokens":
-        return (
-            f"the library's gates are means over the tokens, and these pool by {config.pooling!r}; "
-            f'search with --fix unipelt.pooling="real tokens"'
-        )
-    return None
+    if not set(config.modules) & set(config.gates) or config.pooling == "real tokens":
+        return None
+    read = {
+        "first token": "the library's gates are means over the tokens, and these read the first one",
+        "all tokens": "these gates are means over padding, too, so that logits depend on the batch",
+    }
+    return f'{read[config.pooling]}; search with --fix unipelt.pooling="real tokens"'
 
 
 def _refusal_of_places(parts: Sequence[Part], backbone: Backbone) -> str | None:

@@ -240,8 +240,8 @@ def test_nothing_is_pickled_and_the_tokenizer_is_one_that_older_transformers_kno
         (LoRAConfig(dora=True), "bert", "DoRA rescales the bias"),
         (LoRAConfig(targets="attention"), "bert", "no LoRA behind the attention; search with --fix lora"),
         (replace(ALL, modules="APLB"), "bert", r"unions have adapter, prefix and LoRA \(APL\), .* has B$"),
-        (replace(ALL, pooling="first token"), "bert", "pool by 'first token'; search with --fix unipelt"),
-        (replace(ALL, pooling="all tokens"), "bert", "pool by 'all tokens'; search with --fix unipelt"),
+        (replace(ALL, pooling="first token"), "bert", "these read the first one; search with --fix unipelt"),
+        (replace(ALL, pooling="all tokens"), "bert", "logits depend on the batch; search with --fix unipelt"),
         (ALL, "distilbert", "adds 1 to the attention that a prefix gets"),
     ],
 )
