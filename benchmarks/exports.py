@@ -33,7 +33,7 @@ from trainers.checkpoint import default_reference
 from trainers.export import Exported, Module, exported
 from trainers.formats import FORMATS, NEEDS, format_named, fresh, refusals
 from trainers.head import HEADS, NATIVE
-from trainers.method import METHODS, MethodConfig
+from trainers.method import METHODS
 from trainers.parity import parity
 from trainers.stack import Candidate
 from trainers.task import Split, Task
@@ -100,10 +100,10 @@ def task() -> Task:
     )
 
 
-def export_of(backbone: Backbone, config: MethodConfig, rows: Task) -> Exported:
-    """A module of a configuration, as it would be loaded from its native export."""
+def export_of(backbone: Backbone, method: str, rows: Task) -> Exported:
+    """A module of a method with its defaults, as it would be loaded from its native export."""
     chance = torch.Generator().manual_seed(1)
-    first = build_stack(backbone, [Candidate(config, 0)], rows.outputs)
+    first = build_stack(backbone, [Candidate(method_named(method)(), 0)], rows.outputs)
     (state,) = first.states()
     moved = {
         name: value + 0.02 * torch.randn(value.shape, generator=chance)
@@ -111,13 +111,13 @@ def export_of(backbone: Backbone, config: MethodConfig, rows: Task) -> Exported:
         else value
         for name, value in state.items()
     }
-    ((settled, left),) = build_stack(backbone, first.candidates, rows.outputs, [moved]).deployed()
-    return exported(Module(settled, 0, left), backbone, rows, LENGTH, "head")
+    ((config, left),) = build_stack(backbone, first.candidates, rows.outputs, [moved]).deployed()
+    return exported(Module(config, 0, left), backbone, rows, LENGTH, "head")
 
 
 def offers(backbone: Backbone, method: str, rows: Task) -> Iterator[tuple[str, Exported, str | None]]:
     """Each format with the module to write in it, or why it cannot be; under the head that suits."""
-    exports = [export_of(backbone.with_head(head), method_named(method)(), rows) for head in HEADS]
+    exports = [export_of(backbone.with_head(head), method, rows) for head in HEADS]
     reasons = [refusals(export) for export in exports]
     for name in FORMATS:
         able = [export for export, why in zip(exports, reasons, strict=True) if why[name] is None]

@@ -96,7 +96,7 @@ def _refusal_of_union(config: UniPELTConfig) -> str | None:
 def _refusal_of_places(parts: Sequence[Part], backbone: Backbone) -> str | None:
     for part in parts:
         if part.delta.kind == "prefix" and backbone.model_type == "distilbert":
-            return "on DistilBERT the library adds 1 to the attention that a prefix gets"
+            return "on DistilBERT the library adds 1 to the attention scores of a prefix in padded batches"
         if part.place.site.role == "attention_output" and part.delta.kind == "lora":
             return (
                 'the library has no LoRA behind the attention; search with --fix lora.targets="query value"'

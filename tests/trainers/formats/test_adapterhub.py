@@ -242,7 +242,7 @@ def test_nothing_is_pickled_and_the_tokenizer_is_one_that_older_transformers_kno
         (replace(ALL, modules="APLB"), "bert", r"unions have adapter, prefix and LoRA \(APL\), .* has B$"),
         (replace(ALL, pooling="first token"), "bert", "these read the first one; search with --fix unipelt"),
         (replace(ALL, pooling="all tokens"), "bert", "logits depend on the batch; search with --fix unipelt"),
-        (ALL, "distilbert", "adds 1 to the attention that a prefix gets"),
+        (ALL, "distilbert", "adds 1 to the attention scores of a prefix"),
     ],
 )
 def test_what_the_library_computes_otherwise_is_refused_in_one_line(
