@@ -461,7 +461,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
     trial: Annotated[int | None, typer.Option(help="Trial to export; default: the recommended one.")] = None,
     format: Annotated[
-        str, typer.Option(help="native, peft, merged, standalone or onnx; see docs/exports.md.")
+        str, typer.Option(help="native, peft, merged, standalone, onnx or adapterhub; see docs/exports.md.")
     ] = "native",
     prune_gates: Annotated[
         float | None,
@@ -471,6 +471,13 @@ def export(
         bool,
         typer.Option("--simplify-gates", help="Replace the gates of a mixture by their means in training."),
     ] = False,
+    adapters_python: Annotated[
+        Path | None,
+        typer.Option(
+            help="Python of an environment that has the library adapters, for --format adapterhub.",
+            envvar="PELTIER_ADAPTERS_PYTHON",
+        ),
+    ] = None,
     database: Database = DATABASE,
     as_json: Json = False,
 ) -> None:
@@ -478,7 +485,13 @@ def export(
     from selector.service import Service
 
     done, pruned, simplified = Service(database).export(
-        study, folder, trial=trial, format=format, prune_gates=prune_gates, simplify_gates=simplify_gates
+        study,
+        folder,
+        trial=trial,
+        format=format,
+        prune_gates=prune_gates,
+        simplify_gates=simplify_gates,
+        elsewhere=adapters_python,
     )
     if as_json:
         found = {"folder": done.folder, "trial": done.trial, "difference": done.difference, "format": format}

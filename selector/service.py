@@ -32,7 +32,7 @@ from trainers.backbone import outline
 from trainers.checkpoint import BITS
 from trainers.data import prepare
 from trainers.export import exported, module_from_bytes, write_export
-from trainers.formats import FORMATS
+from trainers.formats import ELSEWHERE, FORMATS
 from trainers.formats.release import release
 from trainers.pruning import Pruned, prune
 from trainers.simplify import Simplified, simplify
@@ -251,19 +251,22 @@ class Service:
         format: str = "native",
         prune_gates: float | None = None,
         simplify_gates: bool = False,
+        elsewhere: Path | None = None,
     ) -> tuple[Export, Pruned | None, Simplified | None]:
         """Write a module as a folder, after checking that a fresh process gets the trained logits from it.
 
         Without `trial` the recommended module is written. With `prune_gates` it goes out without the
         modules whose gates stay below that on the validation split; with `simplify_gates` the gates (that
-        are left) are replaced by their means over the training split.
+        are left) are replaced by their means over the training split. `elsewhere` is the Python that loads a
+        format of `trainers.formats.ELSEWHERE`.
 
         Raises:
             RequestError: if there is nothing to export, saying what there is.
             ExportError: if the check fails or the folder is taken.
         """
-        if format not in FORMATS:
-            raise RequestError(f"format {format!r} is unknown; formats: {', '.join(FORMATS)}")
+        if format not in (*FORMATS, *ELSEWHERE):
+            known = ", ".join((*FORMATS, *ELSEWHERE))
+            raise RequestError(f"format {format!r} is unknown; formats: {known}")
         study = self.study(name_or_id)
         task = read_kept(self.files, StudySpec.from_json(study.spec))
         return self._export(
@@ -274,6 +277,7 @@ class Service:
             prune_gates=prune_gates,
             simplify_gates=simplify_gates,
             format=format,
+            elsewhere=elsewhere,
         )
 
     def _export(
@@ -287,6 +291,7 @@ class Service:
         simplify_gates: bool = False,
         format: str = "native",
         fresh: bool = True,
+        elsewhere: Path | None = None,
     ) -> tuple[Export, Pruned | None, Simplified | None]:
         chosen = module_to_export(study, self.files, trial)
         spec = StudySpec.from_json(study.spec)
@@ -317,7 +322,7 @@ class Service:
             facts = {**facts, "results": None, "scores": scores, "simplified_gates": simplified.facts()}
         if fresh:
             export_of = exported(module, backbone, task, max_length, spec.truncation)
-            difference = release(folder, export_of, task, logits, facts, format=format)
+            difference = release(folder, export_of, task, logits, facts, format=format, elsewhere=elsewhere)
         else:  # a process more for every study would take longer than it is worth
             difference = write_export(
                 folder,

@@ -60,7 +60,9 @@ def case_of(folder: Path, backbone: Backbone, config: MethodConfig, kind: str = 
     return Case(load_export(folder, backbone), task, logits)
 
 
-def in_a_fresh_process(folder: Path, format: ModuleType, cases: Mapping[str, Case]) -> dict[str, Logits]:
+def in_a_fresh_process(
+    folder: Path, format: ModuleType, cases: Mapping[str, Case], python: str = sys.executable
+) -> dict[str, Logits]:
     """Write each case in a format, and ask all of them in one process that does not know Peltier."""
     work = []
     for name, case in cases.items():
@@ -74,7 +76,7 @@ def in_a_fresh_process(folder: Path, format: ModuleType, cases: Mapping[str, Cas
         work.append([format.CHECK, *(str(place / one) for one in ("export", "rows.json", "out.npy"))])
     (folder / "work.json").write_text(json.dumps(work))
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", DRIVER, str(folder / "work.json")],
+        [python, "-W", "ignore", "-c", DRIVER, str(folder / "work.json")],
         cwd=folder,
         capture_output=True,
         text=True,

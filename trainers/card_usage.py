@@ -7,7 +7,7 @@ from typing import Any
 
 from trainers.kinds import single
 
-LIBRARIES = {"merged": "transformers", "peft": "peft", "onnx": "onnx"}
+LIBRARIES = {"merged": "transformers", "peft": "peft", "onnx": "onnx", "adapterhub": "adapter-transformers"}
 
 
 def library(format: str) -> str:
@@ -43,6 +43,17 @@ def usage(format: str, manifest: Mapping[str, Any]) -> Iterator[str]:
             f'model = AutoPeftModelFor{heads}.from_pretrained("FOLDER", **facts)\n'
             'tokenizer = AutoTokenizer.from_pretrained("FOLDER")'
         )
+    elif format == "adapterhub":
+        yield "With `pip install adapters torch`, and the backbone above:"
+        yield _python(
+            "import json\n\nfrom adapters import AutoAdapterModel\nfrom transformers import AutoTokenizer\n\n"
+            'facts = json.load(open("FOLDER/adapter_config.json", encoding="utf-8"))\n'
+            'model = AutoAdapterModel.from_pretrained(facts["model_name"])\n'
+            'model.load_adapter("FOLDER", set_active=True, use_safetensors=True)\n'
+            'tokenizer = AutoTokenizer.from_pretrained("FOLDER")'
+        )
+        if set(manifest["config"].get("gates", "")) & set(manifest["config"].get("modules", "")):
+            yield "Ask it one text at a time: the library's gates are means over the padding of a batch, too."
     elif format == "standalone":
         yield "With `pip install torch transformers safetensors`, inside the folder:"
         yield _python(f"from predict import load\n\nprint(load().predict({rows}))")

@@ -20,6 +20,10 @@ FORMATS = tuple(
     if find_spec(f"{__name__}.{name}") is not None
 )
 
+ELSEWHERE = ("adapterhub",)
+"""Formats of libraries that need other packages than Peltier, and are loaded by another Python
+(`trainers.formats.elsewhere`)."""
+
 
 @runtime_checkable
 class Format(Protocol):
@@ -47,8 +51,8 @@ def format_named(name: str) -> Format:
     Raises:
         ExportError: if there is none of that name, or a package that it needs is not installed.
     """
-    if name not in FORMATS:
-        raise ExportError(f"format {name!r} is unknown; formats: {', '.join(FORMATS)}")
+    if name not in (*FORMATS, *ELSEWHERE):
+        raise ExportError(f"format {name!r} is unknown; formats: {', '.join((*FORMATS, *ELSEWHERE))}")
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it; it misses a package for GPUs
     try:
         # Importing peft or onnx takes seconds, and neither need be installed.

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from trainers.backbone import Backbone
-from trainers.checkpoint import BITS
+from trainers.checkpoint import BITS, PACKAGED
 from trainers.export import Exported
 from trainers.head import NATIVE, head_tensors
 from trainers.kinds import single
@@ -131,6 +131,13 @@ def padding_of(export: Exported) -> int:
     others = (tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.bos_token_id)
     last = tokenizer("")["input_ids"][-1:]
     return int(next((n for n in (*own, *others) if n is not None and n not in last), backbone.pad_token_id))
+
+
+def reference_of(export: Exported) -> str:
+    """Where another library finds the backbone: its hub id, or the folder that it was loaded from."""
+    backbone = export.stack.backbone
+    local = backbone.reference == PACKAGED or Path(backbone.reference).exists()
+    return str(backbone.folder) if local else backbone.reference
 
 
 def base_path(model: nn.Module) -> str:

@@ -33,10 +33,12 @@ def timed(check: str) -> str:
     return f"{check}\nexec(compile({source!r}, 'timing.py', 'exec'), {names})\n"
 
 
-def ask(check: str, folder: Path, split: Split, room: Path) -> tuple[Logits, dict[str, Any] | None]:
+def ask(
+    check: str, folder: Path, split: Split, room: Path, python: str = sys.executable
+) -> tuple[Logits, dict[str, Any] | None]:
     """The logits of an export for a split and its latency (None if `check` has no `logits`).
 
-    `room` is a folder for the files between the two processes.
+    `room` is a folder for the files between the two processes; `python` runs the program.
 
     Raises:
         ExportError: if the program fails, with its last line.
@@ -45,7 +47,7 @@ def ask(check: str, folder: Path, split: Split, room: Path) -> tuple[Logits, dic
     files = [folder, *(room / name for name in (ROWS, LOGITS, LATENCY))]
     # Started in `room`, where nothing can be imported by accident.
     done = subprocess.run(
-        [sys.executable, "-c", timed(check), *map(str, files)],
+        [python, "-c", timed(check), *map(str, files)],
         cwd=room,
         capture_output=True,
         encoding="utf-8",

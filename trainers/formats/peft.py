@@ -11,7 +11,6 @@ import torch
 from peft import PeftModel, get_peft_model
 from torch import Tensor
 
-from trainers.checkpoint import PACKAGED
 from trainers.export import Exported
 from trainers.formats.classifier import (
     base_path,
@@ -19,6 +18,7 @@ from trainers.formats.classifier import (
     facts_of,
     head_modules,
     padding_of,
+    reference_of,
     refusal_of_head,
     write_tokenizer,
 )
@@ -49,7 +49,7 @@ def refusal(export: Exported) -> str | None:
 def write(folder: Path, export: Exported) -> None:
     """`adapter_config.json`, `adapter_model.safetensors`, the tokenizer, and `LABELS`."""
     plain = classifier_of(export)
-    plain.name_or_path = _reference(export)
+    plain.name_or_path = reference_of(export)
     path = base_path(plain)
     module = module_of(export, path)
     if hasattr(module.config, "modules_to_save"):
@@ -72,10 +72,3 @@ def _fill(model: PeftModel, tensors: Mapping[str, Tensor]) -> None:
         path, _, short = name.rpartition(".")
         place: Tensor = getattr(model.get_submodule(path), short)
         place.copy_(tensor.reshape(place.shape))
-
-
-def _reference(export: Exported) -> str:
-    """Where peft finds the backbone: its hub id, or the folder that it was loaded from."""
-    backbone = export.stack.backbone
-    local = backbone.reference == PACKAGED or Path(backbone.reference).exists()
-    return str(backbone.folder) if local else backbone.reference

@@ -16,6 +16,7 @@ device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 folder = Path(sys.argv[1])
 rows = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
 tokenizer = AutoTokenizer.from_pretrained(folder)
+at_once = 32
 words = bool(rows["texts"]) and isinstance(rows["texts"][0], list)
 """
 _LAST = """
@@ -24,7 +25,7 @@ model = model.to(device).eval()
 
 def logits(texts, pairs):
     read = of_words if words else of_texts
-    parts = [slice(start, start + 32) for start in range(0, len(texts), 32)]
+    parts = [slice(start, start + at_once) for start in range(0, len(texts), at_once)]
     with torch.no_grad():
         return np.concatenate([read(texts[p], pairs and pairs[p]) for p in parts])
 
@@ -57,5 +58,8 @@ np.save(sys.argv[3], logits(rows["texts"], rows["pairs"]))
 
 
 def program(load: str) -> str:
-    """A program with `load(kind)`, which gives the model as a class of transformers' classifiers."""
+    """A program with `load(kind)`, which gives the model as a class of transformers' classifiers.
+
+    It may set `at_once`, the texts of a batch.
+    """
     return _FIRST + load + _LAST
