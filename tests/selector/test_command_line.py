@@ -182,7 +182,7 @@ def test_who_has_seen_the_test_split_chooses_nothing_anew(
         pytest.fail("a study whose test split was opened was searched again")
 
     monkeypatch.setattr("selector.running.Search", train)
-    monkeypatch.setattr("selector.service.decide", train)
+    monkeypatch.setattr("selector.running.decide", train)
     again = Service("sqlite:///peltier.db").run(1)
     assert again.recommendation == study["recommendation"]
     assert {**json.loads(shell("show", "1", "--json").out), "seconds": study["seconds"]} == study
