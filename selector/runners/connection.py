@@ -71,14 +71,20 @@ class _Printed(io.TextIOBase):
 
 
 def _start() -> None:
-    ray.init(
-        address="local",  # without it Ray would join whatever cluster runs on this machine
-        num_cpus=len(os.sched_getaffinity(0)),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-        configure_logging=False,
-        log_to_driver=False,
-    )
+    try:
+        ray.init(
+            address="local",  # without it Ray would join whatever cluster runs on this machine
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            configure_logging=False,
+            log_to_driver=False,
+        )
+    except Exception as error:  # a plain one after half a minute, where the machine is too busy
+        raise ClusterError(
+            f"Ray could not be started: {_first_line(error)}; try again when less else runs on this machine, "
+            "or search without Ray: --runner local"
+        ) from error
 
 
 def _join(address: str) -> None:
@@ -116,8 +122,12 @@ def _stderr_logged() -> Iterator[None]:
             _Printed().write(written.read().decode(errors="replace"))
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def _unreachable(address: str, error: Exception) -> str:
-    why = getattr(error, "strerror", None) or str(error).strip().splitlines()[0].rstrip(".")
+    why = getattr(error, "strerror", None) or _first_line(error)
     return (
         f"cannot join a Ray cluster at {address}: {why}; a node of it must run on this machine (ray start "
         "--address=HOST:PORT), with the same versions of Python and Ray; where the cluster wants a token, "

@@ -168,6 +168,17 @@ def test_a_worker_that_cannot_begin_says_why(tiny_folder: Path, tmp_path: Path) 
     assert descendants() <= before
 
 
+def test_a_ray_that_does_not_start_is_told_in_one_line(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_slow(**settings: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because ...")
+
+    monkeypatch.setattr("ray.init", too_slow)
+    with pytest.raises(ClusterError, match=r"^Ray could not be started: The current .*--runner local$"):
+        run_study(RayRunner(), tmp_path / "study", tiny_folder)
+
+
 def test_what_this_machine_does_not_have_is_refused_with_what_it_has(
     tiny_folder: Path, tmp_path: Path
 ) -> None:
