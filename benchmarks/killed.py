@@ -3,9 +3,9 @@
     python benchmarks/killed.py --data FOLDER/trec6 --trials 24 --kills 5
 
 FOLDER/trec6 holds train, validation and test files as jsonl. Both searches run in processes of their own,
-without Ray, in fp32, with equal seeds; SIGKILL comes after a random share of the time that the
-undisturbed one took. All trials, scores, hashes of modules and predictions, and the recommendation must be
-the same. Exit status 1 if they are not.
+without Ray, in fp32, with equal seeds; SIGKILL comes once random shares of all results are written down. All
+trials, scores, hashes of modules and predictions, and the recommendation must be the same. Exit status 1 if
+they are not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from storage.database import open_database
 
 CLOCKS = frozenset({"seconds", "device_seconds", "latency", "latency_ms", "test_opened", "exports", "study"})
 """Of a study's JSON: what a clock or a folder tells."""
@@ -40,16 +42,16 @@ def main() -> None:
         whole = json.loads(finished(start(Path(name) / "whole", options)))
         seconds = time.monotonic() - began
         print(f"undisturbed: {seconds:.0f} s", flush=True)
-        chance = random.Random(options.seed)
-        for _ in range(options.kills):
+        moments = sorted(
+            random.Random(options.seed).sample(range(1, results(Path(name) / "whole")), options.kills)
+        )
+        for moment in moments:
             search = start(Path(name) / "killed", options)
-            moment = chance.uniform(0, seconds)
-            try:
-                search.wait(moment)
-            except subprocess.TimeoutExpired:
-                search.kill()
+            while search.poll() is None and results(Path(name) / "killed") < moment:
+                time.sleep(0.05)
+            search.kill()
             search.wait()
-            print(f"killed after {moment:.0f} s: status {search.returncode}", flush=True)
+            print(f"killed with {results(Path(name) / 'killed')} results", flush=True)
         killed = json.loads(finished(start(Path(name) / "killed", options)))
     apart = sorted(differences(timeless(whole), timeless(killed)))
     print(f"{len(whole['trials'])} trials; different: {', '.join(apart) or 'nothing'}")
@@ -73,6 +75,14 @@ def start(folder: Path, options: argparse.Namespace) -> subprocess.Popen[str]:
     command += "--finalists 2 --dtype fp32 --runner local --no-full-finetuning --no-memory --json".split()
     command += ["--database", f"sqlite:///{folder / 'peltier.db'}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=folder)
+
+
+def results(folder: Path) -> int:
+    """Reports that are written down."""
+    if not (folder / "peltier.db").exists():
+        return 0
+    database = open_database(f"sqlite:///{folder / 'peltier.db'}")
+    return sum(len(trial.reports) for one in database.studies() for trial in database.study(one.id).trials)
 
 
 def finished(search: subprocess.Popen[str]) -> str:
