@@ -125,15 +125,18 @@ def offers(backbone: Backbone, method: str, rows: Task) -> Iterator[tuple[str, E
         yield name, able[0] if able else exports[-1], None if able else reasons[-1][name]
 
 
-def cells(backbone: Backbone, methods: Sequence[str], *, timed: bool) -> Iterator[tuple[str, str, Cell]]:
-    """Method, format and what came of it, format by format."""
+def cells(
+    backbone: Backbone, methods: Sequence[str], *, timed: bool, written: Sequence[str] = FORMATS
+) -> Iterator[tuple[str, str, Cell]]:
+    """Method, format and what came of it, format by format; what is not to be written is only offered."""
     rows = task()
     offered = {method: list(offers(backbone, method, rows)) for method in methods}
     for position, name in enumerate(FORMATS):
         exports = {m: one[position][1] for m, one in offered.items() if one[position][2] is None}
-        found = checked(name, exports, rows, timed=timed)
+        found = checked(name, exports, rows, timed=timed) if name in written else {}
         for method, one in offered.items():
-            yield method, name, found.get(method) or Cell(one[position][2])
+            head = str(one[position][1].manifest["head"])
+            yield method, name, found.get(method) or Cell(one[position][2], head)
 
 
 def checked(name: str, exports: Mapping[str, Exported], rows: Task, *, timed: bool) -> dict[str, Cell]:

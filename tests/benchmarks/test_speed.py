@@ -70,11 +70,3 @@ def test_the_benchmark_of_training_prints_its_ratios(tiny_folder: Path) -> None:
     assert all(speed["per_second"] > 0 and speed["ratio"] > 0 for speed in found["speeds"])
     assert "time of UniPELT / LoRA, N = 1" in found["ratios"]
     assert 0 < found["ceiling"]["share"] < 1
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_growth_gives_its_curves(tiny_folder: Path) -> None:
-    words = ("--quick", "--repeats", "1", "--steps", "2", "--backbone", str(tiny_folder))
-    found = run("scaling.py", *words, "--only", "candidates,trials at random")
-    assert [row[0] for row in found["candidates"]["rows"]] == [1, 2, 4, 8]
-    assert [row[0] for row in found["trials at random"]["rows"]] == [10, 100]

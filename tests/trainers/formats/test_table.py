@@ -30,13 +30,20 @@ def script(path: Path) -> Any:
 
 
 TABLE = script(ROOT / "benchmarks" / "exports.py")
+GRAPHS = ["prompt", "unipelt", "vera"]
 CELLS = TABLE.parsed((ROOT / "docs" / "exports.md").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
 def found(backbone: Backbone) -> dict[tuple[str, str], Any]:
-    """Method and format -> what came of it on a tiny backbone; all were checked in fresh processes."""
-    return {(method, name): cell for method, name, cell in TABLE.cells(backbone, list(METHODS), timed=False)}
+    """Method and format -> what came of it on a tiny backbone.
+
+    That formats give the logits of each method is tested in files of their own; here are the graphs of a few
+    methods, which take seconds each.
+    """
+    offered = TABLE.cells(backbone, list(METHODS), timed=False, written=())
+    graphs = TABLE.cells(backbone, GRAPHS, timed=False, written=("onnx",))
+    return {(method, name): cell for method, name, cell in (*offered, *graphs)}
 
 
 def test_the_table_has_every_method_and_every_format() -> None:
@@ -50,4 +57,5 @@ def test_a_cell_holds(method: str, name: str, found: dict[tuple[str, str], Any])
     cell = found[method, name]
     assert cell.refused == why
     assert (cell.head == "native" and why is None) == star
-    assert cell.refused is not None or (cell.difference <= 1e-4 and cell.size > 0)
+    if name == "onnx" and method in GRAPHS:
+        assert cell.difference <= 1e-4 and cell.size > 0
