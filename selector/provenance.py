@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 import shlex
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from storage.urls import masked
+
 PACKAGES = ("peltier", "torch", "transformers", "ray", "optuna")
 """Those that decide what a training gives, or who is trained."""
-SECRET = re.compile(r"(?<=//)([^/@\s:]*):[^@\s]*@")
 GIT_SECONDS = 5.0
 
 
@@ -53,7 +53,15 @@ def told(arguments: Sequence[str]) -> str:
     program, *rest = arguments
     name = Path(program).name
     shown = "peltier" if name in ("__main__.py", "peltier") else name
-    return SECRET.sub(r"\1:***@", shlex.join([shown, *rest]))
+    return " ".join([shown, *map(_word, rest)])
+
+
+def _word(argument: str) -> str:
+    """One argument as a shell reads it; URLs without their secrets."""
+    if "://" not in argument:
+        return shlex.quote(argument)
+    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    return f"{option}{equals}{masked(value)}"
 
 
 @cache

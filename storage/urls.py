@@ -45,6 +45,16 @@ def shown(url: URL) -> str:
     return url.set(drivername=url.get_backend_name(), query={}).render_as_string(hide_password=True)
 
 
+def masked(text: str) -> str:
+    """A text that may be a URL, with the secrets that it may hold left out as in `shown`."""
+    if "://" not in text:
+        return text
+    try:
+        return make_url(text).set(query={}).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):
+        return _hinted(text)
+
+
 def without_password(text: str, url: URL) -> str:
     """First line of a driver's message, in case the driver repeats what it was given."""
     line = text.strip().partition("\n")[0].strip()

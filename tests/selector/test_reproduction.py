@@ -95,6 +95,21 @@ def test_the_command_is_kept_without_the_password() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://host/db?user=ann&password=hunter2",
+        "postgresql://ann:hunter2@host/db?sslmode=require",
+        "postgresql://ann:my hunter2@host/db",
+        "postgresql://ann:hunter2@host:port/db",
+    ],
+)
+def test_wherever_a_url_holds_its_password_it_is_left_out(url: str) -> None:
+    for arguments in (["--database", url], [f"--database={url}"]):
+        kept = told(["peltier", "search", "rows.csv", *arguments])
+        assert kept.startswith("peltier search rows.csv --database") and "hunter2" not in kept
+
+
 def test_what_changed_since_is_named() -> None:
     now = provenance()
     before = {**now, "versions": {**now["versions"], "torch": "1.0"}, "machine": "other (x86_64)"}
