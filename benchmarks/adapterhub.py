@@ -21,14 +21,12 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from untrained import ROWS, export_of, task
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
-from trainers.building import build_stack
 from trainers.checkpoint import default_reference
-from trainers.export import Exported, Module, exported
+from trainers.export import Exported
 from trainers.formats import adapterhub, fresh
 from trainers.formats.elsewhere import python_of
 from trainers.head import NATIVE
@@ -38,15 +36,9 @@ from trainers.methods.lora import LoRAConfig
 from trainers.methods.prefix import PrefixConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.parity import parity
-from trainers.stack import Candidate
-from trainers.task import Split, Task
+from trainers.task import Task
 
 LIBRARY = "adapters==1.3.0"
-LABELS, LENGTH, ROWS = ("bad", "fine", "good"), 32, 64
-WORDS = (
-    "the a is was not very good bad great awful film plot actor music we they it love hate boring moving "
-    "slow fast kind cruel warm cold happy sad bright dull"
-).split()
 CONFIGS: Mapping[str, MethodConfig] = {
     "adapter, Pfeiffer": AdapterConfig(),
     "adapter, Houlsby": AdapterConfig(placement="houlsby", activation="swish"),
@@ -80,37 +72,6 @@ def environment(folder: Path) -> Path:
         (packages,) = (folder / "lib").glob("python*/site-packages")
         (packages / "torch_of_peltier.pth").write_text(f"{distribution('torch').locate_file('')}\n")
     return python
-
-
-def task() -> Task:
-    """Random sentences with three labels, those of benchmarks/exports.py."""
-    chance = np.random.default_rng(0)
-    texts = tuple(" ".join(chance.choice(WORDS, chance.integers(2, 25))) for _ in range(ROWS))
-    rows = Split(texts, None, chance.integers(0, len(LABELS), ROWS))
-    return Task(
-        name="sentences",
-        kind="classification",
-        text="text",
-        text_pair=None,
-        label="label",
-        labels=LABELS,
-        metric="accuracy",
-        train=rows,
-        validation=rows,
-        test=rows,
-        origin=dict.fromkeys(("train", "validation", "test"), "given"),
-        data_hash="0" * 64,
-    )
-
-
-def export_of(backbone: Backbone, config: MethodConfig, rows: Task) -> Exported:
-    """A module away from its start, as it would be loaded from its native export."""
-    chance = torch.Generator().manual_seed(1)
-    first = build_stack(backbone, [Candidate(config, 0)], rows.outputs)
-    (state,) = first.states()
-    moved = {name: value + 0.02 * torch.randn(value.shape, generator=chance) for name, value in state.items()}
-    ((settled, left),) = build_stack(backbone, first.candidates, rows.outputs, [moved]).deployed()
-    return exported(Module(settled, 0, left), backbone, rows, LENGTH, "head")
 
 
 def row(name: str, export: Exported, rows: Task, python: str) -> str:

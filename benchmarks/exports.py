@@ -24,27 +24,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from untrained import ROWS, export_of, task
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
-from trainers.building import build_stack, method_named
+from trainers.building import method_named
 from trainers.checkpoint import default_reference
-from trainers.export import Exported, Module, exported
+from trainers.export import Exported
 from trainers.formats import FORMATS, NEEDS, format_named, fresh, refusals
 from trainers.head import HEADS, NATIVE
 from trainers.method import METHODS
 from trainers.parity import parity
-from trainers.stack import Candidate
-from trainers.task import Split, Task
+from trainers.task import Task
 
 BEGIN, END = "<!-- written by benchmarks/exports.py -->", "<!-- end -->"
-LABELS, LENGTH, ROWS = ("bad", "fine", "good"), 32, 64
-WORDS = (
-    "the a is was not very good bad great awful film plot actor music we they it love hate boring moving "
-    "slow fast kind cruel warm cold happy sad bright dull"
-).split()
-
 
 DRIVER = """
 import importlib, json, os, sys
@@ -79,45 +72,9 @@ class Cell:
     ms: float | None = None
 
 
-def task() -> Task:
-    """Random sentences with three labels."""
-    chance = np.random.default_rng(0)
-    texts = tuple(" ".join(chance.choice(WORDS, chance.integers(2, 25))) for _ in range(ROWS))
-    rows = Split(texts, None, chance.integers(0, len(LABELS), ROWS))
-    return Task(
-        name="sentences",
-        kind="classification",
-        text="text",
-        text_pair=None,
-        label="label",
-        labels=LABELS,
-        metric="accuracy",
-        train=rows,
-        validation=rows,
-        test=rows,
-        origin=dict.fromkeys(("train", "validation", "test"), "given"),
-        data_hash="0" * 64,
-    )
-
-
-def export_of(backbone: Backbone, method: str, rows: Task) -> Exported:
-    """A module of a method with its defaults, as it would be loaded from its native export."""
-    chance = torch.Generator().manual_seed(1)
-    first = build_stack(backbone, [Candidate(method_named(method)(), 0)], rows.outputs)
-    (state,) = first.states()
-    moved = {
-        name: value + 0.02 * torch.randn(value.shape, generator=chance)
-        if value.is_floating_point()
-        else value
-        for name, value in state.items()
-    }
-    ((config, left),) = build_stack(backbone, first.candidates, rows.outputs, [moved]).deployed()
-    return exported(Module(config, 0, left), backbone, rows, LENGTH, "head")
-
-
 def offers(backbone: Backbone, method: str, rows: Task) -> Iterator[tuple[str, Exported, str | None]]:
     """Each format with the module to write in it, or why it cannot be; under the head that suits."""
-    exports = [export_of(backbone.with_head(head), method, rows) for head in HEADS]
+    exports = [export_of(backbone.with_head(head), method_named(method)(), rows) for head in HEADS]
     reasons = [refusals(export) for export in exports]
     for name in FORMATS:
         able = [export for export, why in zip(exports, reasons, strict=True) if why[name] is None]

@@ -120,16 +120,10 @@ class Brackets:
         )
 
     def _entry(self, trial: Trial) -> Entry:
-        return Entry(
-            number=trial.number,
-            method=trial.method,
-            values=trial.config,
-            seed=trial.seed,
-            stored_bytes=trial.stored_bytes or 0,
-            parameters=trial.trainable_parameters or 0,
+        return replace(
+            Entry.of(trial),
             keep_module=full_finetuning.keeps_module(trial, self._recording.trials.values()),
             checkpoint=self._recording.checkpoint(trial),
-            latency=trial.latency,
         )
 
     def _allowance(

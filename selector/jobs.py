@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from selector.allowance import Allowance
 from selector.limits import NO_LIMITS, Limits
-from storage.records import State
+from storage.records import State, Trial
 from trainers.fidelity import Report
 from trainers.task import Task
 
@@ -54,6 +54,19 @@ class Entry:
     """Of a trial that is taken up again, as it was measured before."""
     keep_module: bool = True
     """Whether the trained module comes back; of full fine-tuning one is enough."""
+
+    @classmethod
+    def of(cls, trial: Trial) -> Entry:
+        """A trial as it is stored, to be trained from its seed."""
+        return cls(
+            number=trial.number,
+            method=trial.method,
+            values=trial.config,
+            seed=trial.seed,
+            stored_bytes=trial.stored_bytes or 0,
+            parameters=trial.trainable_parameters or 0,
+            latency=trial.latency,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

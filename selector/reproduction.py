@@ -111,7 +111,7 @@ def reproduce(files: Files, study: Study, number: int, *, stack: bool = False) -
     data = prepare(read_kept(files, spec), backbone, spec.truncation)
     beside = [t for t in study.trials if t.bracket == trial.bracket and t.reports] if stack else [trial]
     (part,) = (
-        part for part in stacks([_entry(t) for t in beside]) if number in [entry.number for entry in part]
+        part for part in stacks([Entry.of(t) for t in beside]) if number in [entry.number for entry in part]
     )
     group = StackGroup(part, _bracket(trial, spec, study, part), backbone, data)
     scores, state = _trained(group, trial, study, data)
@@ -133,16 +133,6 @@ def _scored(study: Study, number: int) -> Trial:
     if not trial.reports:
         raise RequestError(f"trial {number} of study {study.name} was never scored; {possible}")
     return trial
-
-
-def _entry(trial: Trial) -> Entry:
-    return Entry(
-        number=trial.number,
-        method=trial.method,
-        values=trial.config,
-        seed=trial.seed,
-        stored_bytes=trial.stored_bytes or 0,
-    )
 
 
 def _bracket(trial: Trial, spec: StudySpec, study: Study, entries: Sequence[Entry]) -> Bracket:

@@ -342,14 +342,17 @@ class NodeKiller:
     """Ends a node with all that runs on it when both workers have a bracket to go on with."""
 
     done: dict[int, int] = field(default_factory=dict)
-    """Bracket -> rungs written down before the node was killed."""
+    """Bracket -> rungs written down the first time that it was given out."""
     killed: int | None = None
 
     def look(self, spy: Spy, job: Job, result: Result) -> None:
-        if self.killed is not None or not isinstance(result, Rung):
-            return
+        if isinstance(result, Rung) and len(spy.begun[result.bracket]) == 1:
+            self.done[result.bracket] = result.rung + 1  # a last one may still be under way from a dead node
+            if self.killed is None:
+                self._kill_a_node(spy)
+
+    def _kill_a_node(self, spy: Spy) -> None:
         time.sleep(0.5)  # a worker waits with its next result, so the other one catches up
-        self.done[result.bracket] = result.rung + 1
         workers = trial_actors(descendants())
         going_on = [number for number in spy.running if self.done.setdefault(number, 0) < RUNGS]
         if len(going_on) == len(workers) == 2:

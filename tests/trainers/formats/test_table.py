@@ -25,7 +25,9 @@ def script(path: Path) -> Any:
     assert spec is not None and spec.loader is not None
     module: ModuleType = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look for it there
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path, str(path.parent)])
+        spec.loader.exec_module(module)
     return module
 
 
