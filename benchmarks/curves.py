@@ -6,8 +6,8 @@ Each FOLDER/NAME holds train and test files as jsonl. Of each dataset `--rows` t
 and the next ones are its validation split. The configurations are the strong defaults of every method and
 random ones from the whole space, the same on every dataset and for every seed; the seed draws the rows,
 orders them and initialises modules and heads. The task's metric is taken on validation after every epoch
-and on test at the end, so that any plan of early exits can be replayed afterwards (benchmarks/search.py). A run
-that was broken off goes on where it was.
+and on test at the end, so that any plan of early exits can be replayed afterwards
+(benchmarks/search.py). A run that was broken off goes on where it was.
 """
 
 from __future__ import annotations
