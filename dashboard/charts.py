@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
@@ -48,11 +49,16 @@ def learning_curves(points: pd.DataFrame, metric: str) -> go.Figure:
         known.add(method)
     if len(points):
         ticks = sorted(set(points["epochs"]))
-        figure.update_xaxes(tickvals=ticks, range=[0, max(ticks) * 1.04])
+        figure.update_xaxes(tickvals=ticks, ticktext=epoch_ticks(ticks), range=[0, max(ticks) * 1.04])
         low, high = points["score"].min(), points["score"].max()
         margin = max(0.08 * (high - low), 0.02)  # a single score would else be drawn on a scale of its own
         figure.update_yaxes(range=[low - margin, high + margin])
     return _laid_out(figure, "epochs trained", f"validation {metric}")
+
+
+def epoch_ticks(epochs: Sequence[float]) -> list[str]:
+    """Epochs as an axis names them, such as 0.25, 0.5, 1 and 2."""
+    return [f"{one:g}" for one in epochs]
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ def board(study: Study) -> pd.DataFrame:
         "seconds",
         "origin",
     ]
-    whole = dict.fromkeys(("trial", "epochs", "parameters", "bytes"), "Int64")
-    real = dict.fromkeys(("score", "seconds", "latency"), "float64")
+    whole = dict.fromkeys(("trial", "parameters", "bytes"), "Int64")
+    real = dict.fromkeys(("epochs", "score", "seconds", "latency"), "float64")
     return pd.DataFrame(rows, columns=columns).astype({**whole, **real})
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.charts import colour_of
+from dashboard.charts import colour_of, epoch_ticks
 from dashboard.words import module_name
 
 CLOSED_TO_OPEN = ["#F3F4F6", "#B9D1EA", "#5B93CC"]
@@ -36,7 +36,7 @@ def gate_maps(points: pd.DataFrame) -> go.Figure:
 
     Columns: epochs, layer, module, role, mean, deviation.
     """
-    reports = {int(epochs): points[points["epochs"] == epochs] for epochs in sorted(set(points["epochs"]))}
+    reports = {epochs: points[points["epochs"] == epochs] for epochs in sorted(set(points["epochs"]))}
     labels = _labels(points)
     layers = list(range(points["layer"].min(), points["layer"].max() + 1))
     across = max(1, min(len(reports), COLUMNS_ACROSS // len(labels)))
@@ -86,7 +86,7 @@ def gate_curves(means: pd.DataFrame) -> go.Figure:
         )
     if len(means):
         ticks = sorted(set(means["epochs"]))
-        figure.update_xaxes(tickvals=ticks, range=[0, max(ticks) * 1.04])
+        figure.update_xaxes(tickvals=ticks, ticktext=epoch_ticks(ticks), range=[0, max(ticks) * 1.04])
     figure.update_xaxes(title="epochs trained")
     figure.update_yaxes(title="mean gate", range=[0, 1])
     return figure.update_layout(
@@ -130,5 +130,5 @@ def _labels(points: pd.DataFrame) -> Mapping[Place, str]:
     return labels
 
 
-def _epochs(count: int) -> str:
-    return f"{count} epoch{'s' if count != 1 else ''}"
+def _epochs(count: float) -> str:
+    return f"{count:g} epoch{'s' if count != 1 else ''}"

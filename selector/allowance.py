@@ -44,13 +44,14 @@ class Meter:
         """A rung begins."""
         self._began = self._clock()
 
-    def stop(self, candidate_epochs: int) -> None:
+    def stop(self, candidate_epochs: float) -> None:
         """The rung has ended; it trained so many epochs, summed over its candidates."""
         seconds = self._clock() - self._began
         self.used += seconds
-        self._pace = seconds / max(candidate_epochs, 1)
+        if candidate_epochs:
+            self._pace = seconds / candidate_epochs
 
-    def pays_for(self, candidate_epochs: int) -> bool:
+    def pays_for(self, candidate_epochs: float) -> bool:
         """Whether a rung of so many candidate-epochs may start now."""
         predicted = self._pace * candidate_epochs
         return self._allowance.pays(now=self._clock(), used=self.used, predicted=predicted)

@@ -47,7 +47,7 @@ def score_baselines(job: Baselines, bench: Bench, backbone: Backbone, data: Data
     )
 
 
-def _calibration(rungs: Sequence[int], backbone: Backbone, data: Data) -> Calibration:
+def _calibration(rungs: Sequence[float], backbone: Backbone, data: Data) -> Calibration:
     scores = len(rungs) / rungs[-1]
     # K folds train on all rows but their own, and one more training on all rows: K times all rows.
     times = data.task.fold_count

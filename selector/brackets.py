@@ -101,7 +101,8 @@ class Brackets:
         final = staying[0].repeat_of is not None
         full = is_baseline(staying[0], self._spec.methods)
         turn = 0 if full else self.turn(number)
-        rungs = plan(self._spec.epochs, len(own), self._spec.early_exit, turn).rungs
+        parts = self._ledger.parts
+        rungs = plan(self._spec.epochs, len(own), self._spec.early_exit, turn, parts=parts).rungs
         return Bracket(
             number=number,
             entries=tuple(self._entry(trial) for trial in staying),

@@ -27,7 +27,7 @@ class Finalist:
     """`[seeds, rows, ...]`, as `Task.outcomes` gives them."""
     test: Predictions
     """`[seeds, rows, ...]`; looked at only after the choice."""
-    curve: tuple[tuple[int, float], ...] = ()
+    curve: tuple[tuple[float, float], ...] = ()
     """(epochs, validation score) at each rung of the search; empty where the search cut it."""
     stopped: bool = False
     """Whether the search found it at its best before its last epoch."""

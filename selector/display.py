@@ -81,7 +81,7 @@ def _cells(row: Row) -> Sequence[str]:
     score = "" if row.validation is None else f"{row.validation:.3f}"
     parameters = "" if row.trainable_parameters is None else f"{row.trainable_parameters:,}"
     method = BASELINE_NAMES.get(row.method, row.method)
-    return str(row.number), method, str(row.state).lower(), str(row.epochs), score, parameters
+    return str(row.number), method, str(row.state).lower(), f"{row.epochs:g}", score, parameters
 
 
 def _print_recommendation(study: Study, recommendation: Mapping[str, Any], console: Console) -> None:

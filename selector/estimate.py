@@ -54,10 +54,10 @@ def estimate(
     spec = ledger.spec
     modules = [trial for trial in trials.values() if not is_baseline(trial, spec.methods)]
     others = [trial for trial in trials.values() if is_baseline(trial, spec.methods)]
-    search = _search_epochs(spec, modules, methods) * pace if searching else 0.0
+    search = _search_epochs(spec, modules, methods, ledger.parts) * pace if searching else 0.0
     finals = _final_epochs(spec, modules, min(spec.finalists, spec.trials)) * alone
     if full:
-        search += _rate_epochs(spec, others) * whole if searching else 0.0
+        search += _rate_epochs(spec, others, ledger.parts) * whole if searching else 0.0
         finals += _final_epochs(spec, others, 1) * whole
     device = math.inf if spec.device_seconds is None else spec.device_seconds - ledger.device_seconds
     budget = math.inf if spec.budget_seconds is None else spec.budget_seconds
@@ -72,7 +72,7 @@ def estimate(
     )
 
 
-def _search_epochs(spec: StudySpec, trials: Iterable[Trial], methods: int) -> float:
+def _search_epochs(spec: StudySpec, trials: Iterable[Trial], methods: int, parts: int) -> float:
     """Candidate-epochs that the search has still to train."""
     searched = [trial for trial in trials if trial.repeat_of is None]
     begun: dict[int | None, list[Trial]] = {}
@@ -81,13 +81,13 @@ def _search_epochs(spec: StudySpec, trials: Iterable[Trial], methods: int) -> fl
     left = 0.0
     for turn, group in enumerate(begun.values()):
         if any(trial.state in (State.RUNNING, State.WAITING) for trial in group):
-            rungs = plan(spec.epochs, spec.bracket_size, spec.early_exit, turn).rungs
+            rungs = plan(spec.epochs, spec.bracket_size, spec.early_exit, turn, parts=parts).rungs
             expected = bracket_epochs(len(group), len({trial.method for trial in group}), rungs)
             left += max(0.0, expected - sum(trial.epochs for trial in group))
     tried = sum(trial.state is not State.FAIL or bool(trial.reports) for trial in searched)
     coming, turn = max(0, spec.trials - tried), len(begun)
     while coming > 0:
-        next_one = plan(spec.epochs, spec.bracket_size, spec.early_exit, turn)
+        next_one = plan(spec.epochs, spec.bracket_size, spec.early_exit, turn, parts=parts)
         size = min(coming, next_one.size)
         left += bracket_epochs(size, _different(size, methods), next_one.rungs)
         coming, turn = coming - size, turn + 1
@@ -99,9 +99,9 @@ def _different(size: int, methods: int) -> float:
     return methods * (1 - (1 - 1 / methods) ** size) if methods else 1.0
 
 
-def bracket_epochs(size: int, methods: float, rungs: tuple[int, ...]) -> float:
+def bracket_epochs(size: int, methods: float, rungs: tuple[float, ...]) -> float:
     """Candidate-epochs of a bracket that is cut as `halving.keep` does."""
-    alive, done, total = float(size), 0, 0.0
+    alive, done, total = float(size), 0.0, 0.0
     for rung, epochs in enumerate(rungs):
         total += alive * (epochs - done)
         places = max(KEPT_LEAST, math.ceil(alive / ONE_IN))
@@ -109,14 +109,14 @@ def bracket_epochs(size: int, methods: float, rungs: tuple[int, ...]) -> float:
     return total
 
 
-def _rate_epochs(spec: StudySpec, trials: Sequence[Trial]) -> float:
+def _rate_epochs(spec: StudySpec, trials: Sequence[Trial], parts: int) -> float:
     """Epochs that full fine-tuning's learning rates are still to be trained; one goes on after a cut."""
     tried = attempts(trials)
     if not untried(trials) and not any(t.state in (State.RUNNING, State.WAITING) for t in tried):
         return 0.0
-    rungs = plan(spec.epochs, len(LEARNING_RATES), spec.early_exit).rungs
+    rungs = plan(spec.epochs, len(LEARNING_RATES), spec.early_exit, parts=parts).rungs
     expected = len(LEARNING_RATES) * rungs[0] + rungs[-1] - rungs[0]
-    return float(max(0, expected - sum(trial.epochs for trial in tried)))
+    return max(0.0, expected - sum(trial.epochs for trial in tried))
 
 
 def _final_epochs(spec: StudySpec, trials: Iterable[Trial], finalists: int) -> float:

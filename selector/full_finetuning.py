@@ -40,7 +40,7 @@ def untried(trials: Iterable[Trial]) -> list[float]:
     return [rate for rate in LEARNING_RATES if rate not in tried]
 
 
-def too_long(epochs: int, pace: float, seconds: float) -> str:
+def too_long(epochs: float, pace: float, seconds: float) -> str:
     """Why its rates cannot be compared in the `seconds` that the search has left; empty if they may be.
 
     Each is trained for so many `epochs` first, at a `pace` in seconds.

@@ -24,7 +24,7 @@ EarlyExit = Literal["halving", "hyperband", "none"]
 EARLY_EXITS: tuple[EarlyExit, ...] = get_args(EarlyExit)
 
 RUNG_SHARES = (0.25, 0.5, 1.0)
-"""Share of the epochs at which each rung ends."""
+"""Share of the epochs, and so of the rows seen, at which each rung ends."""
 HYPERBAND_SIZES = (1.0, 2 / 3, 1 / 2)
 """Share of a bracket's size with which hyperband starts one that skips so many cuts."""
 ONE_IN = 3
@@ -53,13 +53,15 @@ class Standing:
 class Plan:
     """When a bracket is compared, and how many candidates start it."""
 
-    rungs: tuple[int, ...]
-    """Epochs after which each rung ends; the last is a whole training."""
+    rungs: tuple[float, ...]
+    """Epochs after which each rung ends, in parts of one; the last is a whole training."""
     size: int
 
 
-def plan(epochs: int, size: int, early_exit: EarlyExit = "halving", turn: int = 0) -> Plan:
-    """The plan of bracket number `turn` (from 0): rungs at 25 %, 50 % and all of the epochs, rounded up.
+def plan(epochs: int, size: int, early_exit: EarlyExit = "halving", turn: int = 0, *, parts: int = 1) -> Plan:
+    """The plan of bracket number `turn` (from 0): rungs at 25 %, 50 % and all of the epochs.
+
+    They are rounded up to parts of an epoch, of which it has `parts` (`trainers.epochs`).
 
     With hyperband the next bracket skips the first cut and the one after it both. Fewer start there, so that
     every bracket costs about as much: of n that are cut twice about n / 2 trainings remain.
@@ -71,7 +73,8 @@ def plan(epochs: int, size: int, early_exit: EarlyExit = "halving", turn: int = 
         raise ValueError(f"a bracket needs at least 1 epoch, not {epochs}")
     skipped = {"halving": 0, "hyperband": turn % len(RUNG_SHARES), "none": len(RUNG_SHARES) - 1}[early_exit]
     starting = math.ceil(size * HYPERBAND_SIZES[skipped]) if early_exit == "hyperband" else size
-    return Plan(tuple(sorted({math.ceil(share * epochs) for share in RUNG_SHARES[skipped:]})), starting)
+    ends = {math.ceil(share * epochs * parts) / parts for share in RUNG_SHARES[skipped:]}
+    return Plan(tuple(sorted(ends)), starting)
 
 
 def keep(rung: int, candidates: Sequence[Standing], rungs: int) -> set[int]:

@@ -75,7 +75,7 @@ class Bracket:
 
     number: int
     entries: tuple[Entry, ...]
-    rungs: tuple[int, ...]
+    rungs: tuple[float, ...]
     """Epochs at which the trials are scored; the last is a whole training."""
     metric: str
     order_seed: int
@@ -111,7 +111,7 @@ class Baselines:
     """
 
     seed: int
-    rungs: tuple[int, ...] = ()
+    rungs: tuple[float, ...] = ()
     """Of the brackets to come; empty where no calibration is asked for."""
 
 

@@ -39,7 +39,7 @@ class Row:
     config: str
     """Such as "rank 8, alpha 16, learning_rate 1e-3"."""
     state: State
-    epochs: int
+    epochs: float
     validation: float | None
     """The study's metric at the last rung; None before the first."""
     trainable_parameters: int | None
@@ -127,7 +127,7 @@ def _repeats(trials: Sequence[Trial]) -> list[Trial]:
     return [t for t in trials if t.repeat_of is not None and t.state is State.COMPLETE and t.reports]
 
 
-def curves(study: Study) -> dict[int, list[tuple[int, float]]]:
+def curves(study: Study) -> dict[int, list[tuple[float, float]]]:
     """Number of a trial of the search -> its (epochs, validation score) at each rung."""
     metric = study.task["metric"]
     return {

@@ -28,11 +28,20 @@ class Ledger:
     """
 
     def __init__(
-        self, clock: Clock, spec: StudySpec, trials: Mapping[int, Trial], baseline_seconds: float = 0.0
+        self,
+        clock: Clock,
+        spec: StudySpec,
+        trials: Mapping[int, Trial],
+        baseline_seconds: float = 0.0,
+        parts: int = 1,
     ) -> None:
-        """`trials` are the study's by number, kept up to date by whoever records them."""
+        """`trials` are the study's by number, kept up to date by whoever records them.
+
+        `parts` are those of an epoch at which a rung may end.
+        """
         self.clock = clock
         self.spec = spec
+        self.parts = parts
         self.calibration: Calibration | None = None
         self.baseline_seconds = baseline_seconds
         self._trials = trials
@@ -93,7 +102,8 @@ class Ledger:
         soft, hard = self._bounds(slots, running)
         if min(soft) <= 0 or min(hard) <= 0:
             return 0
-        each = (self.pace() or 0.0) * plan(self.spec.epochs, 1, self.spec.early_exit).rungs[0]
+        first = plan(self.spec.epochs, 1, self.spec.early_exit, parts=self.parts).rungs[0]
+        each = (self.pace() or 0.0) * first
         if each <= 0:
             return wanted
         by_deadline, by_end = (int(min(bound) // each) for bound in (soft, hard))

@@ -68,7 +68,7 @@ def _epochs(choice: Finalist, validation: Interval) -> str:
     if high - low <= (validation.high - validation.low) / STANDARD_ERRORS:
         return ""
     return (
-        f"More epochs: from epoch {before} to {after} the score in the search still rose "
+        f"More epochs: from epoch {before:g} to {after:g} the score in the search still rose "
         f"from {low:.3f} to {high:.3f}, by more than its standard error."
     )
 

@@ -42,6 +42,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def as_whole(number: float) -> float:
+    """An integer where the number is one, so that it is written as 2 and not as 2.0."""
+    return round(number) if number == round(number) else number
+
+
 def size(stored_bytes: int) -> str:
     """Bytes in the largest unit that keeps the number above one."""
     for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

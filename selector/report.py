@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from selector.leaderboard import baselines, device_seconds
+from selector.phrases import as_whole
 from storage.records import Study, Trial
 
 
@@ -52,7 +53,7 @@ def _trial(trial: Trial, metric: str) -> dict[str, Any]:
         "config": dict(trial.config),
         "origin": trial.origin,
         "state": str(trial.state),
-        "epochs": trial.epochs,
+        "epochs": as_whole(trial.epochs),
         "validation": _score(trial, metric),
         "trainable_parameters": trial.trainable_parameters,
         "stored_bytes": trial.stored_bytes,

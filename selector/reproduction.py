@@ -12,6 +12,7 @@ from torch import Tensor
 
 from selector.data import read_kept
 from selector.jobs import Bracket, Entry
+from selector.phrases import as_whole
 from selector.provenance import differences, provenance
 from selector.stack_group import StackGroup, stacks
 from selector.study import RequestError, StudySpec
@@ -33,7 +34,7 @@ LOSS_TOLERANCE = 0.05
 class Score:
     """One number of a report, as it is written down and as it came out now."""
 
-    epochs: int
+    epochs: float
     name: str
     then: float
     now: float
@@ -73,7 +74,7 @@ class Reproduction:
     def lines(self) -> list[str]:
         """What is to be said, line by line."""
         told = [
-            f"after {score.epochs} epochs: {score.name} {score.then:.4f} then, {score.now:.4f} now"
+            f"after {score.epochs:g} epochs: {score.name} {score.then:.4f} then, {score.now:.4f} now"
             for score in self.scores
         ]
         if self.module_difference is not None:
@@ -90,7 +91,7 @@ class Reproduction:
             "trial": self.trial,
             "matches": self.matches,
             "exact": self.exact,
-            "scores": [asdict(score) for score in self.scores],
+            "scores": [{**asdict(score), "epochs": as_whole(score.epochs)} for score in self.scores],
             "module_difference": self.module_difference,
             "changed": list(self.changed),
         }

@@ -25,6 +25,7 @@ from storage.files import Files
 from storage.records import State, Trial
 from trainers.building import method_named
 from trainers.cost import Cost
+from trainers.epochs import parts_of_epoch
 from trainers.method import MethodConfig
 from trainers.task import Task
 
@@ -74,7 +75,7 @@ class Search:
         homeless = [t.number for t in study.trials if t.state in UNFINISHED and t.bracket is None]
         self._recording.finish(homeless, State.FAIL, INTERRUPTED)
         spent = sum(baseline.seconds for baseline in study.baselines if baseline.module_file is not None)
-        self._ledger = Ledger(clock, self._spec, self._trials, spent)
+        self._ledger = Ledger(clock, self._spec, self._trials, spent, parts_of_epoch(task))
         self._brackets = Brackets(self._spec, self._recording, self._ledger, limits, task.metric, cost)
         self._asked = Proposals(database, study_id, self._spec, space, fit, task.metric)
         paced = self._ledger.pace() is not None or not self._ledger.limited
@@ -169,7 +170,10 @@ class Search:
         """Small enough that every place gets a bracket, large enough that cutting means something."""
         share = max(SMALLEST_BRACKET, -(-self._spec.trials // slots))
         turn = self._brackets.turn(self._brackets.next_number)
-        return plan(self._spec.epochs, min(self._spec.bracket_size, share), self._spec.early_exit, turn)
+        return self._plan(min(self._spec.bracket_size, share), turn)
+
+    def _plan(self, size: int, turn: int = 0) -> Plan:
+        return plan(self._spec.epochs, size, self._spec.early_exit, turn, parts=self._ledger.parts)
 
     def _next_bracket_size(self, slots: int) -> int:
         """As many candidates as the plan says and the budget pays; 0: no more."""
@@ -216,7 +220,7 @@ class Search:
             return self._brackets.next_number > 0
         if not (over or self._ledger.halfway) or not any(trial.reports for trial in self._searched()):
             return False
-        rungs = plan(self._spec.epochs, len(full_finetuning.LEARNING_RATES), self._spec.early_exit).rungs
+        rungs = self._plan(len(full_finetuning.LEARNING_RATES)).rungs
         pace, room = self._ledger.pace_of_full(), self._ledger.room(slots, self._brackets_running())
         self.left_out = full_finetuning.too_long(rungs[0], pace or 0.0, room)
         return not self.left_out

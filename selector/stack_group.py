@@ -84,18 +84,18 @@ class StackGroup:
         self._bracket, self._backbone, self._data = bracket, backbone, data
         self._training: AnyTraining | None = None
         resumed = bracket.begun > 0 and all(entry.checkpoint is not None for entry in entries)
-        self._done = bracket.rungs[bracket.begun - 1] if resumed else 0
+        self._done = bracket.rungs[bracket.begun - 1] if resumed else 0.0
 
     @property
     def numbers(self) -> list[int]:
         """Its trials, in the order of the stack."""
         return [entry.number for entry in self._entries]
 
-    def candidate_epochs(self, epochs: int) -> int:
+    def candidate_epochs(self, epochs: float) -> float:
         """What is to be trained up to so many epochs, summed over its trials."""
         return len(self._entries) * (epochs - self._done)
 
-    def advance(self, epochs: int) -> list[StackGroup]:
+    def advance(self, epochs: float) -> list[StackGroup]:
         """Train and score up to so many epochs; itself, or its parts where memory did not hold it whole."""
         self.reports, self.failures = {}, {}
         failure, halve = self._try(epochs)
@@ -104,7 +104,7 @@ class StackGroup:
         self.failures = dict.fromkeys(self.numbers, failure) if failure else {}
         return [self]
 
-    def _try(self, epochs: int) -> tuple[str, bool]:
+    def _try(self, epochs: float) -> tuple[str, bool]:
         """The message of what went wrong, if anything, and whether memory was short."""
         try:
             if self._training is None:
@@ -132,7 +132,7 @@ class StackGroup:
             self._backbone,
             self._data,
             [Candidate(config_of(entry), entry.seed) for entry in self._entries],
-            epochs=self._bracket.rungs[-1],
+            epochs=round(self._bracket.rungs[-1]),  # a whole training has no part of an epoch
             seed=self._bracket.order_seed,
             patience=self._bracket.patience,
             # Where one is missing, all of the stack is trained again from its seeds.
@@ -216,4 +216,5 @@ def stopped(report: Report) -> str:
     """What early stopping did, for the message of a trial; empty when it did nothing."""
     if report.best_epoch is None:
         return ""
-    return f"{EARLY_STOPPING}trained for {report.epochs} epochs, scored as it was after {report.best_epoch}"
+    trained, best = f"{report.epochs:g}", f"{report.best_epoch:g}"
+    return f"{EARLY_STOPPING}trained for {trained} epochs, scored as it was after {best}"

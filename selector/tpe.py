@@ -17,6 +17,7 @@ from selector.objectives import directions
 from selector.parameters import parameters, suggest
 from selector.space import Space
 from storage.records import State
+from trainers.epochs import MOST_PARTS
 from trainers.method import MethodConfig
 
 
@@ -53,7 +54,8 @@ def _frozen(known: Known, knowledge: Knowledge) -> FrozenTrial:
     whole = measured(trial, knowledge.metric, knowledge.objectives)
     if trial.state is State.COMPLETE and whole is not None:
         return create_trial(values=whole, params=values, distributions=distributions)
-    curve = {report.epochs: report.metrics[knowledge.metric] for report in trial.reports}
+    # Optuna counts in whole steps: parts of an epoch.
+    curve = {round(MOST_PARTS * one.epochs): one.metrics[knowledge.metric] for one in trial.reports}
     # Without any value it ranks behind all others; of several objectives Optuna knows no curve.
     ranked = tuple(knowledge.objectives) == ("metric",) and math.isfinite(knowledge.last_score(trial))
     return create_trial(

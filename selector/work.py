@@ -128,4 +128,4 @@ def _healthy(report: Report, metric: str) -> bool:
 
 
 def _diverged(report: Report) -> str:
-    return f"training diverged: the loss is {report.train_loss} after {report.epochs} epochs"
+    return f"training diverged: the loss is {report.train_loss} after {report.epochs:g} epochs"

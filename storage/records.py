@@ -52,12 +52,12 @@ class Report:
 
     rung: int
     """Position in the bracket's plan, from 0."""
-    epochs: int
-    """Epochs trained so far."""
+    epochs: float
+    """Epochs trained so far; a rung may end inside one, such as after 0.25."""
     metrics: Mapping[str, float]
     """Name -> value on the validation split."""
     train_loss: float
-    """Mean training loss of the last epoch; NaN or infinite when training diverged."""
+    """Mean training loss over what was seen of the last epoch; NaN or infinite when training diverged."""
     seconds: float
     """Device seconds that this trial used so far: its share of its stack."""
     gates: tuple[Gate, ...] = ()
@@ -100,9 +100,9 @@ class Trial:
     """Why a trial failed or stopped early, in one line."""
 
     @property
-    def epochs(self) -> int:
+    def epochs(self) -> float:
         """Epochs trained so far."""
-        return self.reports[-1].epochs if self.reports else 0
+        return self.reports[-1].epochs if self.reports else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ class ReportRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id", ondelete="CASCADE"))
     rung: Mapped[int]
-    epochs: Mapped[int]
+    epochs: Mapped[float]
     metrics: Mapped[dict[str, Any]]
     train_loss: Mapped[float] = mapped_column(nullable=True)
     seconds: Mapped[float]

@@ -143,7 +143,7 @@ def _report_row(trial: TrialRow, report: Report) -> ReportRow:
     return ReportRow(
         trial_id=trial.id,
         rung=report.rung,
-        epochs=report.epochs,
+        epochs=float(report.epochs),
         metrics=numbers(report.metrics),
         train_loss=float(report.train_loss),
         seconds=float(report.seconds),

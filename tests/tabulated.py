@@ -100,7 +100,7 @@ class Landscape:
         """What one training is measured with; the same arguments give the same score."""
         name = crc32(repr(key_of(config)).encode())
         of_seed = np.random.default_rng([name, seed]).normal(0, 1)
-        of_rung = np.random.default_rng([name, seed, epochs]).normal(0, 1)
+        of_rung = np.random.default_rng([name, seed, int(epochs)]).normal(0, 1)
         found = self.expected(config, epochs) + self.seed_noise * of_seed + self.rung_noise * of_rung
         return min(1.0, max(0.0, float(found)))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from trainers.fidelity import Gate, Report
+from trainers.fidelity import Epochs, Gate, Report
 from trainers.resuming import Checkpoint
 from trainers.stack import Candidate, State
 
@@ -32,12 +32,12 @@ class Course:
         return Checkpoint(self.state, facts)
 
     @property
-    def waited(self) -> int:
+    def waited(self) -> Epochs:
         """Epochs since the best one."""
         return 0 if self._best is None else self._epochs - self._best.epochs
 
     def add(self, report: Report, state: State) -> None:
-        """Take in what one more epoch gave."""
+        """Take in what one more epoch, or a part of one, gave."""
         self._epochs, self._seconds = report.epochs, report.seconds
         if self._best is None or self._merit(report) > self._merit(self._best):
             self._best, self.state = report, state

@@ -12,7 +12,8 @@ from trainers.backbone import Backbone
 from trainers.building import AnyStack, build_stack
 from trainers.course import Course
 from trainers.data import Data
-from trainers.fidelity import Fidelity, Report
+from trainers.epochs import next_stop
+from trainers.fidelity import Epochs, Fidelity, Report
 from trainers.method import MethodConfig
 from trainers.resuming import Checkpoint, parts_of
 from trainers.stack import Candidate, State
@@ -28,7 +29,8 @@ class EarlyStopping:
     Better is a higher task metric and, at equal metric, a lower validation loss: an F1 that is still 0 stops
     nobody whose loss falls. A candidate that was not better for `patience` epochs leaves the stack, so that
     the others get faster; for these nothing changes. What counts of a candidate, and what remains of
-    it at the end, is its best epoch, whether it stopped or not.
+    it at the end, is its best epoch, whether it stopped or not. A rung that ends inside an epoch is
+    scored like the end of one, and may be the best.
     """
 
     def __init__(self, training: Training, patience: int) -> None:
@@ -71,7 +73,7 @@ class EarlyStopping:
         A report has the numbers of the best epoch so far; its `epochs` and `seconds` are what was spent.
         """
         while self._running and self._training.done < to.epochs:
-            self._one_epoch()
+            self._train_until(next_stop(self._training.done, to.epochs))
         if to.epochs >= self._training.epochs:
             self._restore()
         return [course.report() for course in self._courses]
@@ -99,8 +101,8 @@ class EarlyStopping:
         self._courses = [course for course, _ in both]
         self._running = [course for course, one in both if TRAINING in one.parts]
 
-    def _one_epoch(self) -> None:
-        reports = self._training.advance(Fidelity(epochs=self._training.done + 1))
+    def _train_until(self, epochs: Epochs) -> None:
+        reports = self._training.advance(Fidelity(epochs=epochs))
         states = self._training.stack.states()
         for course, report, state in zip(self._running, reports, states, strict=True):
             course.add(report, state)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+Epochs = int | float
+"""Passes over the training split, counted from the start; a part of one is 0.25, 0.5 or 0.75."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """How far to train."""
 
-    epochs: int
-    """Passes over the training split, counted from the start."""
+    epochs: Epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +36,15 @@ class Gate:
 class Report:
     """What was measured of one candidate at a fidelity."""
 
-    epochs: int
+    epochs: Epochs
     metrics: Mapping[str, float]
     """Name -> value on the validation split."""
     train_loss: float
-    """Mean of the loss that was trained on, weights of classes included, over the last epoch; not finite when
-    training diverged."""
+    """Mean of the loss that was trained on, weights of classes included, over what was seen of the last
+    epoch; not finite when training diverged."""
     seconds: float
     """Device seconds used so far: this candidate's share of its stack."""
     gates: tuple[Gate, ...] = ()
     """Empty for a method without gates."""
-    best_epoch: int | None = None
-    """With early stopping, the epoch after which metrics, loss and gates were taken; None: after the last."""
+    best_epoch: Epochs | None = None
+    """With early stopping, where metrics, loss and gates were taken, such as after 4; None: at the end."""

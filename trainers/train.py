@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -16,7 +17,8 @@ from trainers.batches import Batch, batches, evaluation_order, training_order
 from trainers.building import AnyStack, OwnRules, build_stack
 from trainers.data import Data as Data
 from trainers.data import prepare as prepare
-from trainers.fidelity import Fidelity, Report
+from trainers.epochs import batches_before, next_stop
+from trainers.fidelity import Epochs, Fidelity, Report
 from trainers.imbalance import weighting
 from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
@@ -46,18 +48,19 @@ class Training:
         self.epochs = epochs
         self.seed = seed
         self.batch_size = batch_size
-        self.done = 0
+        self.done: Epochs = 0
         self.seconds = 0.0
         self.train_loss: list[float] = [float("nan")] * len(stack)
+        self._losses = torch.zeros(len(stack), device=stack.backbone.device)
+        """Each candidate's loss, summed over what it has seen of the epoch under way."""
         self._take(stack)
 
     def advance(self, to: Fidelity) -> list[Report]:
         """Train up to `to.epochs` and score the validation split; one report for each candidate, in order."""
         start = time.perf_counter()
         with self.stack.attached():
-            for epoch in range(self.done, to.epochs):
-                self.train_loss = self.train_epoch(epoch)
-        self.done = max(self.done, to.epochs)
+            while self.done < to.epochs:
+                self.train_until(next_stop(self.done, to.epochs))
         # The scores of a whole training are taken in fp32: they hold wherever the module goes.
         final = self.done >= self.epochs
         scored = self.stack.on(self.stack.backbone.in_fp32) if final else self.stack
@@ -87,6 +90,7 @@ class Training:
         self.logits = self.logits[kept]
         self.gates = [self.gates[i] for i in kept]
         self.train_loss = [self.train_loss[i] for i in kept]
+        self._losses = self._losses[kept]
 
     def checkpoints(self) -> list[Checkpoint] | None:
         """Where each candidate stands; None for a stack that remembers more than can be told.
@@ -100,10 +104,11 @@ class Training:
         states = {name: stack.unpack(row) for name, row in rows.items()}
         chances = stack.chances()
         facts = {"epochs": self.done, "steps": optimizer.steps, "seconds": self.seconds}
+        losses = self._losses.tolist()
         return [
             Checkpoint(
                 {} if chances is None else {"chance": chances[i]},
-                {**facts, "train_loss": self.train_loss[i]},
+                {**facts, "train_loss": self.train_loss[i], "losses": losses[i]},
                 {name: Checkpoint(states[name][i]) for name in states},
             )
             for i in range(len(stack))
@@ -119,6 +124,9 @@ class Training:
         self.done, optimizer.steps = common(checkpoints, "epochs"), common(checkpoints, "steps")
         self.seconds = common(checkpoints, "seconds")
         self.train_loss = [checkpoint.facts["train_loss"] for checkpoint in checkpoints]
+        # Those from before epochs had parts stand at the end of one, where the sum is not needed any more.
+        losses = [checkpoint.facts.get("losses", 0.0) for checkpoint in checkpoints]
+        self._losses = torch.tensor(losses, device=stack.backbone.device)
         for moment in ("mean", "square"):
             packed = stack.pack([part.tensors for part in parts_of(checkpoints, moment)])
             setattr(optimizer, moment, packed.to(stack.backbone.device))
@@ -133,28 +141,32 @@ class Training:
         self.warmups = [config.warmup for config in configs]
         self.weighting = weighting(self.data.task, configs, stack.backbone.device)
 
-    def train_epoch(self, epoch: int) -> list[float]:
-        """One pass over the training split, inside `stack.attached()`; the mean loss of each candidate."""
-        tokens = self.data.train
-        order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
-        total = self.train_batches(order, epoch * len(order), self.epochs * len(order))
-        return [float(value) for value in total / len(tokens.labels)]
+    def train_until(self, epochs: Epochs) -> None:
+        """Train on to a point of the epoch under way, its end at the latest, inside `stack.attached()`.
 
-    def train_batches(
-        self, order: list[NDArray[np.int64]], first: int, steps: int
-    ) -> Float[Tensor, " candidates"]:
+        However an epoch is cut, its batches and their order are those of the whole.
+        """
+        tokens, epoch = self.data.train, math.floor(self.done)
+        order = training_order(tokens.lengths, self.batch_size, self.seed * 1_000_003 + epoch)
+        begin, end = (batches_before(point - epoch, len(order)) for point in (self.done, epochs))
+        if begin == 0:
+            self._losses = torch.zeros_like(self._losses)
+        self.train_batches(order[begin:end], epoch * len(order) + begin, self.epochs * len(order))
+        seen = len(tokens.items(np.concatenate(order[:end])))
+        self.train_loss = [float(value) for value in self._losses / seen]
+        self.done = epochs
+
+    def train_batches(self, order: list[NDArray[np.int64]], first: int, steps: int) -> None:
         """A step on each batch of rows, `first` being the first one's number of `steps` in all.
 
-        Inside `stack.attached()`. Returns each candidate's loss, summed over the items.
+        Inside `stack.attached()`.
         """
         device = self.stack.backbone.device
-        total = torch.zeros(len(self.stack), device=device)
         factors = schedule(steps, self.warmups).to(device)
         tokens, pad = self.data.train, self.stack.backbone.pad_token_id
         for step, batch in enumerate(batches(tokens, order, pad, device), start=first):
-            total += self._step(batch, step, steps, factors[step]) * len(batch.items)
+            self._losses += self._step(batch, step, steps, factors[step]) * len(batch.items)
             stepped()
-        return total
 
     def _step(self, batch: Batch, step: int, steps: int, factor: Tensor) -> Float[Tensor, " candidates"]:
         """One step of all candidates; the loss of each before it."""

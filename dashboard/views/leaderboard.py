@@ -36,6 +36,7 @@ def show_table(rows: pd.DataFrame, metric: str, study: Study) -> int | None:
             "kind": st.column_config.TextColumn("trial", width="small"),
             "configuration": st.column_config.TextColumn(width="large"),
             "score": st.column_config.NumberColumn(f"validation {metric}", format="%.3f"),
+            "epochs": st.column_config.NumberColumn(format="%g"),
             "parameters": st.column_config.NumberColumn(
                 "parameters", help="trainable parameters, the head included", format="localized"
             ),

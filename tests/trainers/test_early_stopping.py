@@ -125,7 +125,7 @@ def test_when_all_have_stopped_nothing_is_trained_any_more(
     stopping = EarlyStopping(begun(backbone, data, CANDIDATES[1:2]), patience=1)
     (report,) = stopping.advance(Fidelity(epochs=EPOCHS - 1))
     assert report.epochs < EPOCHS - 1
-    monkeypatch.setattr(Training, "train_epoch", None)
+    monkeypatch.setattr(Training, "train_until", None)
     (last,) = stopping.advance(Fidelity(epochs=EPOCHS))
     assert (last.epochs, last.best_epoch) == (report.epochs, report.best_epoch)
 
