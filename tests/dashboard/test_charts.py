@@ -40,6 +40,11 @@ def test_each_trial_is_one_curve_and_each_method_one_colour(study: Study) -> Non
     assert figure.layout.yaxis.title.text == "validation accuracy"
 
 
+def test_whole_epochs_are_named_as_whole_numbers() -> None:
+    points = pd.DataFrame({"trial": 0, "method": "lora", "epochs": [0.25, 0.5, 1.0, 2.0], "score": 0.5})
+    assert learning_curves(points, "accuracy").layout.xaxis.ticktext == ("0.25", "0.5", "1", "2")
+
+
 def test_methods_keep_their_colour_whatever_else_is_drawn(study: Study) -> None:
     assert len({colour_of(method) for method in ("lora", "adapter", "prefix", "bitfit", "unipelt")}) == 5
     points = curve_points(study)

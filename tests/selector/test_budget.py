@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated import SPACE, Simulation, World
+from simulated import ROWS, SPACE, Simulation, World
 
 from selector.allowance import Allowance, Meter
 from selector.search import SearchError
@@ -60,6 +60,23 @@ def test_a_budget_is_never_overshot_by_more_than_one_rung(
         assert used <= budget + rung, (
             f"seed {seed}: {used:.0f} s of {budget:.0f} s, longest rung {rung:.0f} s"
         )
+
+
+@pytest.mark.parametrize("kind", ["budget_seconds", "device_seconds"])
+def test_rungs_inside_an_epoch_keep_a_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("trainers.epochs.PART_ROWS", ROWS // 4)
+    for seed in range(6):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        world = world_of(seed)
+        world = World({name: 8 * pace for name, pace in world.paces.items()}, 8 * world.calibrated)
+        budget = 5 * max(world.paces.values())  # so many whole trainings
+        simulation = Simulation(folder, world, trials=24, epochs=1, **{kind: budget})
+        assert run(simulation) and repeats(simulation) >= 1
+        used = simulation.seconds if kind == "budget_seconds" else world.device_seconds
+        assert used <= budget + max(world.rungs)
 
 
 @pytest.mark.parametrize("slots", [1, 3])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated import SPACE, Simulation, World
+from simulated import ROWS, SPACE, Simulation, World
 
 from selector.estimate import bracket_epochs
 from selector.halving import Standing, keep, plan
@@ -47,6 +47,21 @@ def test_a_wrong_calibration_is_corrected_by_the_first_rung(tmp_path: Path) -> N
     true = simulation.world.device_seconds
     assert estimates[0] < 0.4 * true
     assert all(0.7 < one / true < 1.4 for one, after in zip(estimates, trained, strict=True) if after)
+    assert estimates[-1] == pytest.approx(true, rel=0.05)
+
+
+def test_one_epoch_cut_inside_is_estimated_like_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.epochs.PART_ROWS", ROWS // 4)
+    simulation = Simulation(tmp_path, world(20.0, 20.0, full=100.0), trials=32, epochs=1)
+    simulation.run()
+    true = simulation.world.device_seconds
+    ends = {report.epochs for trial in simulation.study.trials for report in trial.reports}
+    assert ends == {0.25, 0.5, 1.0}
+    estimates = [told(message)[1] for _, _, message in simulation.world.messages]
+    assert 0.6 < estimates[0] / true < 1.1, "full fine-tuning is guessed as three times as slow as the others"
+    assert all(0.8 < one / true < 1.3 for one in estimates[len(estimates) // 2 :])
     assert estimates[-1] == pytest.approx(true, rel=0.05)
 
 

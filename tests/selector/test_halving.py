@@ -27,10 +27,29 @@ def test_rungs_end_at_a_quarter_a_half_and_all_of_the_epochs(epochs: int, ends: 
     assert plan(epochs, 8).rungs == ends
 
 
-@given(st.integers(1, 1000))
-def test_no_cut_comes_before_a_quarter_of_the_epochs(epochs: int) -> None:
-    ends = plan(epochs, 8).rungs
+@pytest.mark.parametrize(
+    ("epochs", "parts", "ends"),
+    [
+        (1, 4, (0.25, 0.5, 1)),
+        (1, 2, (0.5, 1)),
+        (2, 4, (0.5, 1, 2)),
+        (3, 4, (0.75, 1.5, 3)),
+        (3, 2, (1, 1.5, 3)),
+        (10, 4, (2.5, 5, 10)),
+    ],
+)
+def test_rungs_end_at_a_part_of_an_epoch_where_it_has_parts(
+    epochs: int, parts: int, ends: tuple[float, ...]
+) -> None:
+    assert plan(epochs, 8, parts=parts).rungs == ends
+    assert plan(epochs, 9, "hyperband", 2, parts=parts).rungs == (epochs,)
+
+
+@given(st.integers(1, 1000), st.sampled_from([1, 2, 4]))
+def test_no_cut_comes_before_a_quarter_of_the_epochs(epochs: int, parts: int) -> None:
+    ends = plan(epochs, 8, parts=parts).rungs
     assert ends[0] >= 0.25 * epochs and ends[-1] == epochs
+    assert all((parts * end).is_integer() for end in ends)
     assert list(ends) == sorted(set(ends))
 
 

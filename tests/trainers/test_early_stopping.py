@@ -119,6 +119,22 @@ def test_stopped_candidates_leave_the_stack_and_keep_their_standing(backbone: Ba
     assert stopping.logits.shape == stopping.test_logits().shape == (2, 24, 2)
 
 
+def test_a_rung_inside_an_epoch_is_scored_and_may_be_the_best(backbone: Backbone, data: Data) -> None:
+    plain = begun(backbone, data, CANDIDATES[:1])
+    (expected,) = plain.advance(Fidelity(epochs=0.25))
+    training = begun(backbone, data, CANDIDATES[:1])
+    stopping = EarlyStopping(training, patience=1)
+    (first,) = stopping.advance(Fidelity(epochs=0.25))
+    assert first.metrics == expected.metrics and (first.epochs, first.best_epoch) == (0.25, None)
+    with torch.no_grad():
+        training.stack.parameters[0, 100] = float("nan")  # from here on it gets worse
+    (last,) = stopping.advance(Fidelity(epochs=EPOCHS))
+    assert (last.epochs, last.best_epoch) == (2, 0.25), (
+        "after the first epoch it had waited for less than one"
+    )
+    assert np.allclose(stopping.logits, plain.logits, atol=1e-4)
+
+
 def test_when_all_have_stopped_nothing_is_trained_any_more(
     backbone: Backbone, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -62,7 +63,7 @@ def assert_resumes(
     data: Data,
     candidates: Sequence[Candidate],
     *,
-    after: int = 2,
+    after: float = 2,
     patience: int | None = None,
 ) -> AnyTraining:
     """Interrupt a training after some epochs and a cut; returns the one that went on."""
@@ -84,7 +85,8 @@ def assert_resumes(
     undisturbed.select(kept)
     checkpoints = carried(undisturbed)
     resumed = began([candidates[i] for i in kept], checkpoints)
-    assert finish(resumed, after + 1) == finish(undisturbed, after + 1)
+    following = math.floor(after) + 1
+    assert finish(resumed, following) == finish(undisturbed, following)
     assert np.array_equal(resumed.logits, undisturbed.logits)
     assert np.array_equal(resumed.test_logits(), undisturbed.test_logits())
     for (_, one), (_, other) in zip(resumed.deployed(), undisturbed.deployed(), strict=True):
@@ -111,6 +113,28 @@ def test_dropout_goes_on_where_it_was(backbone: Backbone, data: Data) -> None:
     assert not np.array_equal(resumed.logits[0], other.logits[0]), "dropout made no difference"
 
 
+@pytest.mark.parametrize("after", [0.25, 1.5])
+@pytest.mark.parametrize("patience", [None, 1])
+def test_a_training_goes_on_inside_an_epoch(
+    after: float, patience: int | None, backbone: Backbone, data: Data
+) -> None:
+    lora = METHODS["lora"]
+    candidates = three(lora(rank=2, dropout=0.1, learning_rate=8e-3), lora(rank=3, learning_rate=5e-4))
+    assert_resumes(backbone, data, candidates, after=after, patience=patience)
+
+
+def test_a_checkpoint_from_before_epochs_had_parts_goes_on(backbone: Backbone, data: Data) -> None:
+    candidates = three(METHODS["lora"]())
+    undisturbed = begin(backbone, data, candidates, epochs=EPOCHS, seed=3)
+    undisturbed.advance(Fidelity(epochs=1))
+    old = [
+        replace(one, facts={name: value for name, value in one.facts.items() if name != "losses"})
+        for one in carried(undisturbed)
+    ]
+    resumed = begin(backbone, data, candidates, epochs=EPOCHS, seed=3, checkpoints=old)
+    assert finish(resumed, 2) == finish(undisturbed, 2)
+
+
 def test_candidates_of_different_sizes_stay_apart(backbone: Backbone, data: Data) -> None:
     prefix = METHODS["prefix"]
     assert_resumes(backbone, data, three(prefix(prefix_length=2), prefix(prefix_length=7)))
@@ -130,7 +154,8 @@ def test_early_stopping_keeps_its_best_epoch_and_its_patience(
 def test_folds_go_on_one_by_one(backbone: Backbone, data: Data) -> None:
     rows = data.task.train
     task = replace(data.task, validation=rows, folds=np.arange(len(rows)) % 3)
-    assert_resumes(backbone, data_of(backbone, task), three(METHODS["lora"](dropout=0.1)))
+    for after in (2, 0.5):
+        assert_resumes(backbone, data_of(backbone, task), three(METHODS["lora"](dropout=0.1)), after=after)
 
 
 @pytest.mark.parametrize("name", ["peft:ADALORA", "peft:LORA"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, data_of, sentences, task_of, tokens_of
+from tiny import CLASSES, data_of, sentences, task_of, task_of_kind, tokens_of
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
@@ -56,6 +56,33 @@ def test_advancing_in_steps_equals_advancing_at_once(backbone: Backbone, data: D
         assert step.epochs == epochs
     assert step.metrics == pytest.approx(report.metrics)
     assert torch.equal(at_once.stack.parameters, in_steps.stack.parameters)
+
+
+def test_an_epoch_in_parts_is_the_whole_one_bit_for_bit(backbone: Backbone, data: Data) -> None:
+    given = [Candidate(METHODS["lora"](rank=2 + i, dropout=0.1), seed=i) for i in range(2)]
+    at_once, in_parts = (start(backbone, data, given, epochs=2, seed=0) for _ in range(2))
+    for epochs in (0.25, 0.5, 1.0, 2.0):
+        reports = in_parts.advance(Fidelity(epochs=epochs))
+        assert [report.epochs for report in reports] == [epochs, epochs]
+    whole = at_once.advance(Fidelity(epochs=2))
+    assert torch.equal(at_once.stack.parameters, in_parts.stack.parameters)
+    assert np.array_equal(at_once.logits, in_parts.logits)
+    assert [one.train_loss for one in reports] == [one.train_loss for one in whole]
+
+
+def test_the_loss_of_half_an_epoch_is_the_mean_of_what_was_seen(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = data_of(backbone, task_of_kind("token-classification", 40, 10, 10))
+    training = start(backbone, words, candidates(1), epochs=1, seed=0)
+    monkeypatch.setattr(training.optimizer, "step", lambda *given: None)  # nothing is learned on the way
+    (report,) = training.advance(Fidelity(epochs=0.5))
+    seen = np.concatenate(training_order(words.train.lengths, 16, 0)[:2])  # of three batches
+    (batch,) = batches(words.train, [seen], 0, torch.device("cpu"))
+    with torch.no_grad(), training.stack.attached():
+        logits = training.stack.logits(batch)[0]
+    expected = torch.nn.functional.cross_entropy(logits, batch.labels)
+    assert report.train_loss == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_training_learns_what_a_word_tells(backbone: Backbone) -> None:
