@@ -238,7 +238,7 @@ def test_adalora_drops_ranks_down_to_its_target_as_in_a_plain_loop(backbone: Bac
         tfinal=6,
     )
     model = oracle(config, training)
-    for epochs in (1, EPOCHS):  # with a halt on the way
+    for epochs in (0.5, 1, EPOCHS):  # with halts on the way
         training.advance(Fidelity(epochs=epochs))
     assert_equal_weights(training, model)
     (state,) = training.stack.states()
@@ -252,7 +252,7 @@ def test_adalora_drops_ranks_down_to_its_target_as_in_a_plain_loop(backbone: Bac
 
 def test_chance_is_the_same_again_when_a_training_is_repeated_in_steps(backbone: Backbone) -> None:
     states = []
-    for stops in [(3,), (1, 2, 3)]:
+    for stops in [(3,), (0.25, 1, 2.5, 3)]:
         one = candidate("PVERA", r=16)  # it samples in training
         training = start(backbone, films(backbone), [one], epochs=3, seed=0)
         torch.rand(1)
