@@ -140,7 +140,7 @@ def test_a_study_with_patience_writes_down_what_stopped(tiny_folder: Path, tmp_p
         logits = load_arrays(files.path(trial.predictions_file).read_bytes())["validation"]
         assert trial.reports[-1].metrics == pytest.approx(task.metrics(task.validation, logits))
         if trial.epochs < 6:
-            assert trial.message.startswith(f"early stopping: trained for {trial.epochs} epochs, scored")
+            assert trial.message.startswith(f"early stopping: trained for {trial.epochs:g} epochs, scored")
     stopped = next(trial for trial in complete if trial.repeat_of is not None and trial.message)
     facts = module_to_export(database.study(study_id), files, stopped.repeat_of).facts
     assert facts["early_stopping"].startswith("trained for ")

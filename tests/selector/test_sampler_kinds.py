@@ -213,7 +213,7 @@ def test_tpe_sees_values_of_whole_trainings_and_rungs_of_those_that_were_cut(
         4: 0.75,
     }
     cut = {r: t.intermediate_values for r, t in told.items() if t.state is TrialState.PRUNED}
-    assert cut == {8: {2: 0.4}, 16: {2: 0.54, 4: 0.69}, 32: {}}
+    assert cut == {8: {8: 0.4}, 16: {8: 0.54, 16: 0.69}, 32: {}}  # after 2 and 4 epochs, in quarters
     assert all(trial.value is None for trial in told.values() if trial.state is not TrialState.COMPLETE)
     assert told[64].state is TrialState.RUNNING
 

@@ -31,7 +31,7 @@ def trial(number: int, **fields: Any) -> Trial:
 
 def report(rung: int = 0, **fields: Any) -> Report:
     values: dict[str, Any] = {
-        "epochs": rung + 1,
+        "epochs": rung + 1.0,
         "metrics": {"accuracy": 0.5},
         "train_loss": 0.7,
         "seconds": 1.5,
