@@ -1,4 +1,4 @@
-"""Durations as people write them: 90s, 20m, 1h30m."""
+"""Durations as users write them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import re
 
 from selector.study import RequestError
 
-DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-
 
 def seconds_of(text: str) -> float:
-    """Seconds of a budget such as 20m, 90s or 1h30m.
+    """Seconds of a duration such as 20m, 90s or 1h30m.
 
     Raises:
-        RequestError: if it is no duration, with some that are.
+        RequestError: if it is none.
     """
-    match = DURATION.fullmatch(text.strip().lower())
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text.strip().lower())
     if match is None or not any(match.groups()):
         raise RequestError(f"budget {text!r} is no duration; write for example 90s, 20m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
