@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import streamlit as st
 
@@ -32,32 +32,28 @@ def show_controls(study: Study) -> None:
     wishes = possible(study)
     if wishes:
         with st.container(horizontal=True, key="controls"):
-            if "pause" in wishes and st.button("Pause", key="pause", icon=":material/pause:", help=PAUSE):
-                _do(service().pause, study.name)
-            if "resume" in wishes and st.button(
-                "Resume", key="resume", icon=":material/play_arrow:", help=RESUME
-            ):
-                _do(service().queue, study.name)
+            if "pause" in wishes:
+                _button("Pause", "pause", study, icon=":material/pause:", help=PAUSE)
+            if "resume" in wishes:
+                _button("Resume", "resume", study, icon=":material/play_arrow:", help=RESUME)
             if "cancel" in wishes:
-                _show_cancel(study)
+                with st.popover("Cancel", icon=":material/stop:", key="cancelling"):
+                    st.markdown(CANCEL)
+                    _button("Cancel this study for good", "cancel", study, type="primary")
     name, reason = st.session_state.get(REFUSED, ("", ""))
     if name == study.name:
         st.error(plain(reason))
 
 
-def _show_cancel(study: Study) -> None:
-    with st.popover("Cancel", icon=":material/stop:", key="cancel"):
-        st.markdown(CANCEL)
-        if st.button("Cancel this study for good", key="cancel_confirmed", type="primary"):
-            _do(service().cancel, study.name)
+def _button(label: str, wish: str, study: Study, **looks: Any) -> None:
+    st.button(label, key=wish, on_click=_ask, args=(wish, study.name), **looks)
 
 
-def _do(action: Callable[[str], str], name: str) -> None:
-    """Act, and draw the page as the study then stands."""
+def _ask(wish: str, name: str) -> None:
+    """Do it, before the page is drawn as the study then stands."""
     st.session_state.pop(REFUSED, None)
     try:
-        action(name)
+        {"pause": service().pause, "resume": service().queue, "cancel": service().cancel}[wish](name)
     except USER_ERRORS as error:
         st.session_state[REFUSED] = (name, str(error))
     forget_loaded()
-    st.rerun()

@@ -6,10 +6,11 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard.fields import line, whole
+from dashboard.fields import help_of, line, whole
 from dashboard.more_options import ask_more
 from dashboard.submission import methods_on
 from dashboard.words import method_name, metric_name, plain
+from selector import options
 from selector.choices import KINDS, backbone_named, default_backbone, metrics_for
 from selector.errors import USER_ERRORS
 from selector.uploads import ENDINGS, MAX_UPLOAD_BYTES, Upload
@@ -84,6 +85,8 @@ def ask_search() -> dict[str, Any]:
         format_func=method_name,
         key="methods",
         placeholder="the usual ones",
+        accept_new_options=True,
+        help=f"{help_of(options.Methods)} Others can be typed in.",
         persist_state="session",
     )
     if reasons:
@@ -92,18 +95,10 @@ def ask_search() -> dict[str, Any]:
     return {
         "backbone": backbone if names else "",
         "methods": tuple(methods) or None,
-        "trials": whole(
-            places[0], "Configurations to try", "trials", "The repeats of finalists come on top."
-        ),
-        "epochs": whole(
-            places[1], "Epochs of a whole training", "epochs", "Poor configurations stop before."
-        ),
-        "seeds": whole(
-            places[2], "Seeds for each finalist", "seeds", "Fresh seeds, for its mean and interval."
-        ),
-        "budget": line(
-            places[3], "Time in all", "budget", "no limit", "Wall-clock limit, such as 20m or 1h30m."
-        ),
+        "trials": whole(places[0], "Configurations to try", "trials", options.Trials),
+        "epochs": whole(places[1], "Epochs of a whole training", "epochs", options.Epochs),
+        "seeds": whole(places[2], "Seeds for each finalist", "seeds", options.Seeds),
+        "budget": line(places[3], "Time in all", "budget", "no limit", options.Budget),
         **ask_more(),
     }
 

@@ -18,11 +18,6 @@ EXITS = (
     "halving: poor configurations stop early; hyperband: brackets take turns in how early they are cut; "
     "none: every configuration is trained to the end."
 )
-PATIENCE = "Stop a training after this many epochs without a better score."
-PRECISION = "How the frozen weights are held; 8bit and 4bit need peltier[quantised]."
-FULL = "Train all weights at three learning rates, too, as a baseline; it takes longest."
-FINALISTS = "Configurations that are repeated with fresh seeds, spread over methods."
-SEED = "Seed of splits, initialisation and search."
 MEMORY = "Take over configurations from finished studies or the portfolio."
 
 
@@ -36,15 +31,13 @@ def _ask_space() -> dict[str, Any]:
     st.markdown("**What is searched, and how**")
     left, right = st.columns(2)
     asked: dict[str, Any] = {
-        "fix": lines(left, "Fixed fields, one a line", "fix", "such as lora.rank=8", help_of(options.Fix)),
+        "fix": lines(left, "Fixed fields, one a line", "fix", "such as lora.rank=8", options.Fix),
         "range": lines(
-            right, "Narrowed fields, one a line", "range", "such as lora.rank=4:16", help_of(options.Range)
+            right, "Narrowed fields, one a line", "range", "such as lora.rank=4:16", options.Range
         ),
     }
     places = st.columns(4, vertical_alignment="bottom")
-    asked["sampler"] = one_of(
-        places[0], "Sampler", "sampler", SAMPLERS, "What proposes configurations; see docs/search.md."
-    )
+    asked["sampler"] = one_of(places[0], "Sampler", "sampler", SAMPLERS, options.Sampler)
     asked["early_exit"] = one_of(places[1], "Early exit", "early_exit", EARLY_EXITS, EXITS)
     costs = places[2].multiselect(
         "Further objectives",
@@ -57,7 +50,9 @@ def _ask_space() -> dict[str, Any]:
         persist_state="session",
     )
     asked["objectives"] = (*StudySpec.objectives, *costs)
-    asked["full_finetuning"] = ticked(places[3], "Full fine-tuning", "full_finetuning", FULL)
+    asked["full_finetuning"] = ticked(
+        places[3], "Full fine-tuning", "full_finetuning", options.FullFinetuning
+    )
     asked["memory"] = ticked(places[3], "Memory", "memory", MEMORY)
     return asked
 
@@ -67,14 +62,14 @@ def _ask_limits() -> dict[str, Any]:
     places = st.columns(4)
     return {
         "max_parameters": line(
-            places[0], "Trained parameters", "max_parameters", "such as 0.5%", help_of(options.MaxParameters)
+            places[0], "Trained parameters", "max_parameters", "such as 0.5%", options.MaxParameters
         ),
-        "max_bytes": line(places[1], "Stored bytes", "max_bytes", "such as 2MB", help_of(options.MaxBytes)),
+        "max_bytes": line(places[1], "Stored bytes", "max_bytes", "such as 2MB", options.MaxBytes),
         "max_latency": line(
-            places[2], "Time for one text", "max_latency", "such as 1.2x", help_of(options.MaxLatency)
+            places[2], "Time for one text", "max_latency", "such as 1.2x", options.MaxLatency
         ),
         "device_budget": line(
-            places[3], "Device time in all", "device_budget", "such as 30m", help_of(options.DeviceBudget)
+            places[3], "Device time in all", "device_budget", "such as 30m", options.DeviceBudget
         ),
     }
 
@@ -83,21 +78,17 @@ def _ask_training() -> dict[str, Any]:
     st.markdown("**Data and training**")
     first, second = st.columns(4), st.columns(4)
     seed = first[3].number_input(
-        "Seed", 0, None, StudySpec.seed, key="seed", help=SEED, persist_state="session"
+        "Seed", 0, None, StudySpec.seed, key="seed", help=help_of(options.Seed), persist_state="session"
     )
     return {
-        "train_rows": count(
-            first[0], "Training rows to draw", "train_rows", "all", help_of(options.TrainRows)
-        ),
-        "folds": count(first[1], "Folds", "folds", "automatic", help_of(options.Folds)),
-        "truncation": one_of(
-            first[2], "Of long texts keep", "truncation", TRUNCATIONS, help_of(options.Truncation)
-        ),
+        "train_rows": count(first[0], "Training rows to draw", "train_rows", "all", options.TrainRows),
+        "folds": count(first[1], "Folds", "folds", "automatic", options.Folds),
+        "truncation": one_of(first[2], "Of long texts keep", "truncation", TRUNCATIONS, options.Truncation),
         "seed": int(seed),
-        "head": one_of(second[0], "Head", "head", HEADS, help_of(options.Head)),
-        "dtype": one_of(second[1], "Precision", "dtype", PRECISIONS, PRECISION),
-        "patience": count(second[2], "Patience in epochs", "patience", "none", PATIENCE),
-        "finalists": whole(second[3], "Finalists", "finalists", FINALISTS),
+        "head": one_of(second[0], "Head", "head", HEADS, options.Head),
+        "dtype": one_of(second[1], "Precision", "dtype", PRECISIONS, options.Precision),
+        "patience": count(second[2], "Patience in epochs", "patience", "none", options.Patience),
+        "finalists": whole(second[3], "Finalists", "finalists", options.Finalists),
     }
 
 
@@ -105,12 +96,10 @@ def _ask_place() -> dict[str, Any]:
     st.markdown("**Where it runs**")
     places = st.columns([2, 3, 2, 2, 2])
     return {
-        "runner": one_of(places[0], "Runner", "runner", RUNNERS, "ray: all devices; local: one process."),
-        "address": line(places[1], "Ray cluster", "address", "HOST:PORT or auto", help_of(options.Address)),
-        "workers": count(places[2], "Workers", "workers", "auto", help_of(options.Workers)),
-        "cpus_per_worker": count(
-            places[3], "Cores for each", "cpus_per_worker", "1", help_of(options.CpusPerWorker)
-        ),
+        "runner": one_of(places[0], "Runner", "runner", RUNNERS, options.RunnerKind),
+        "address": line(places[1], "Ray cluster", "address", "HOST:PORT or auto", options.Address),
+        "workers": count(places[2], "Workers", "workers", "auto", options.Workers),
+        "cpus_per_worker": count(places[3], "Cores for each", "cpus_per_worker", "1", options.CpusPerWorker),
         "gpus_per_worker": places[4].number_input(
             "GPUs for each",
             0.0,

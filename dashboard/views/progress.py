@@ -22,8 +22,8 @@ ASKED = {"pause": "; to be paused after the rung in flight", "cancel": "; to end
 def show(name: str, was_active: bool) -> None:
     """Everything on the page that changes while the study runs."""
     study = load(name)
-    if was_active and not is_active(study):
-        st.rerun()  # the whole page, so that it stops refreshing itself
+    if was_active != is_active(study):
+        st.rerun()  # the whole page, so that it stops refreshing itself, or begins to
     show_state(study)
     show_controls(study)
     show_counts(study)
