@@ -31,7 +31,8 @@ def show(name: str, was_active: bool) -> None:
     metric = metric_name(study.task["metric"])
     st.subheader(f"Validation {metric} over epochs")
     if points.empty:
-        st.caption("The first scores appear at the end of the first rung, at a quarter of the epochs.")
+        first = "The first scores appear at the end of the first rung, at a quarter of the epochs."
+        st.caption(first if is_active(study) else "Nothing was scored.")
         return
     st.plotly_chart(learning_curves(points, metric), key="curves", config={"displayModeBar": False})
 
