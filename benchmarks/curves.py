@@ -6,7 +6,7 @@ Each FOLDER/NAME holds train and test files as jsonl. Of each dataset `--rows` t
 and the next ones are its validation split. The configurations are the strong defaults of every method and
 random ones from the whole space, the same on every dataset and for every seed; the seed draws the rows,
 orders them and initialises modules and heads. The task's metric is taken on validation after every epoch
-and on test after every second, so that any plan of early exits can be replayed afterwards
+and on test at the end, so that any plan of early exits can be replayed afterwards
 (benchmarks/search.py). A run that was broken off goes on where it was.
 """
 
@@ -37,11 +37,9 @@ from trainers.fidelity import Fidelity
 from trainers.method import MethodConfig
 from trainers.stack import Candidate
 from trainers.task import Split, Task, read_task
-from trainers.train import logits_of, start
+from trainers.train import start
 
 BATCH_SIZE = 16
-TEST_EVERY = 2
-"""Epochs between two scorings of the test split."""
 SAMPLING_SEED = 7
 """Draws the random configurations."""
 
@@ -62,7 +60,8 @@ def main() -> None:
             if (name, seed) in done:
                 continue
             began = time.perf_counter()
-            data = prepare(task_of(options.data / name, options.rows, options.scored, seed), backbone)
+            task = task_of(options.data / name, options.rows, options.scored, options.tested, seed)
+            data = prepare(task, backbone)
             rows = list(curves(data, backbone, configs, seed, options.epochs))
             _append(options.out, name, seed, options, data.task, reference, rows)
             print(
@@ -89,10 +88,10 @@ def _in_turns(space: Space) -> Iterator[type[MethodConfig]]:
         yield from space.methods
 
 
-def task_of(folder: Path, rows: int, scored: int, seed: int) -> Task:
-    """Few training rows, and at most `scored` rows to validate and to test on."""
+def task_of(folder: Path, rows: int, scored: int, tested: int, seed: int) -> Task:
+    """Few training rows, and at most so many rows to validate and to test on."""
     task = read_task(folder / "train.jsonl", test=folder / "test.jsonl", train_rows=rows, seed=seed)
-    return replace(task, validation=_first(task.validation, scored), test=_drawn(task.test, scored, seed))
+    return replace(task, validation=_first(task.validation, scored), test=_drawn(task.test, tested, seed))
 
 
 def _first(split: Split, count: int) -> Split:
@@ -107,7 +106,7 @@ def _drawn(split: Split, count: int, seed: int) -> Split:
 def curves(
     data: Data, backbone: Backbone, configs: Sequence[MethodConfig], seed: int, epochs: int
 ) -> Iterator[dict[str, Any]]:
-    """One record for each configuration: its validation and test scores after every epoch."""
+    """A record of each configuration: scores on validation after every epoch, and on test at the end."""
     cost = costs_on(backbone.reference, data.task.outputs)
     entries = [
         Entry(number=i, method=c.name, values=c.values(), seed=seed, stored_bytes=0)
@@ -124,7 +123,6 @@ def curves(
                 "parameters": getattr(cost(config), "trainable_parameters", None),
                 "bytes": getattr(cost(config), "stored_bytes", None),
                 "validation": [],
-                "test": [],
                 "validation_loss": [],
                 "train_loss": [],
                 "seconds": [],
@@ -138,10 +136,8 @@ def curves(
                 record["validation_loss"].append(_short(report.metrics["loss"]))
                 record["train_loss"].append(_short(report.train_loss))
                 record["seconds"].append(round(report.seconds, 3))
-            if epoch % TEST_EVERY == 0:
-                tested = data.scale.applied(logits_of(training.stack, data.test))
-                for record, logits in zip(found, tested, strict=True):
-                    record["test"].append(_short(data.task.metrics(data.task.test, logits)[data.task.metric]))
+        for record, logits in zip(found, training.test_logits(), strict=True):
+            record["test"] = _short(data.task.metrics(data.task.test, logits)[data.task.metric])
         yield from found
 
 
@@ -166,7 +162,6 @@ def _append(
         "classes": len(task.labels),
         "rows": {"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         "epochs": options.epochs,
-        "test_every": TEST_EVERY,
         "batch_size": BATCH_SIZE,
         "backbone": reference,
         "data_hash": task.data_hash,
@@ -189,9 +184,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--datasets", default="sst2,trec6,cola,subj,sms_spam,mrpc")
     parser.add_argument("--seeds", default="0,1,2,3,4")
-    parser.add_argument("--configurations", type=int, default=24)
-    parser.add_argument("--rows", type=int, default=300)
-    parser.add_argument("--scored", type=int, default=300)
+    parser.add_argument("--configurations", type=int, default=20)
+    parser.add_argument("--rows", type=int, default=200, help="to train on")
+    parser.add_argument("--scored", type=int, default=200, help="rows to validate on, at most")
+    parser.add_argument("--tested", type=int, default=500, help="rows to test on, at most")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--backbone")
     parser.add_argument("--device", default="auto")

@@ -22,12 +22,14 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainingArguments,
+    set_seed,
 )
 
 from trainers.backbone import Backbone
 from trainers.batches import batches
 from trainers.data import Data
 from trainers.tokens import Tokens
+from trainers.train import BATCH_SIZE, EVALUATION_BATCH_SIZE
 
 RATE = 2e-3
 
@@ -59,11 +61,17 @@ class Setting:
 
 def peft_lora(setting: Setting) -> nn.Module:
     """A classifier of transformers with peft's LoRA, in fp32, dropout as its configuration says."""
+    return _with_lora(setting.backbone, setting.classes, 8)
+
+
+def _with_lora(backbone: Backbone, classes: int, rank: int) -> nn.Module:
     model = AutoModelForSequenceClassification.from_pretrained(
-        setting.backbone.folder, num_labels=setting.classes, dtype=torch.float32
+        backbone.folder, num_labels=classes, dtype=torch.float32
     )
-    config = LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], task_type=TaskType.SEQ_CLS)
-    module: nn.Module = get_peft_model(model, config).to(setting.device)
+    config = LoraConfig(
+        r=rank, lora_alpha=2 * rank, target_modules=["query", "value"], task_type=TaskType.SEQ_CLS
+    )
+    module: nn.Module = get_peft_model(model, config).to(backbone.device)
     return module
 
 
@@ -139,6 +147,42 @@ def trainer(setting: Setting, model: nn.Module) -> Callable[[int], float]:
     return run
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A configuration that was trained to the end."""
+
+    name: str
+    trainer: Trainer
+
+    def logits(self, tokens: Tokens) -> NDArray[np.float32]:
+        """`[rows, classes]`"""
+        found: NDArray[np.float32] = self.trainer.predict(_dicts(tokens)).predictions
+        return found
+
+
+def fit(backbone: Backbone, data: Data, rank: int, rate: float, epochs: int, seed: int) -> Fitted:
+    """Train LoRA at query and value, alpha twice the rank, with Trainer and its defaults."""
+    set_seed(seed)  # of the head and of LoRA
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Trainer(
+            model=_with_lora(backbone, len(data.task.labels), rank),
+            args=TrainingArguments(
+                output_dir=folder,
+                per_device_train_batch_size=BATCH_SIZE,
+                per_device_eval_batch_size=EVALUATION_BATCH_SIZE,
+                num_train_epochs=epochs,
+                learning_rate=rate,
+                seed=seed,
+                **_quiet(backbone.device),
+            ),
+            train_dataset=_dicts(data.train),
+            data_collator=DataCollatorWithPadding(backbone.tokenizer),
+        )
+        whole.remove_callback(PrinterCallback)
+        whole.train()
+    return Fitted(f"lora, rank {rank}, learning rate {rate:.1e}", whole)
+
+
 def _arguments(folder: Path, setting: Setting, repeat: int) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(folder),
@@ -146,12 +190,18 @@ def _arguments(folder: Path, setting: Setting, repeat: int) -> TrainingArguments
         max_steps=setting.steps + 1,
         learning_rate=RATE,
         seed=repeat,
-        logging_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=setting.device.type == "cpu",
+        **_quiet(setting.device),
     )
+
+
+def _quiet(device: torch.device) -> dict[str, Any]:
+    return {
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": device.type == "cpu",
+    }
 
 
 def _dicts(tokens: Tokens) -> list[dict[str, Any]]:

@@ -272,7 +272,7 @@ def _pool(facts: dict[str, Any]) -> Pool:
     rows = facts["curves"]
 
     def table(name: str) -> NDArray[np.float64]:
-        return np.array([[np.nan if value is None else value for value in row[name]] for row in rows])
+        return np.array([row[name] for row in rows], dtype=float)  # None: training diverged
 
     methods = tuple(row["method"] for row in rows)
     return Pool(
@@ -283,7 +283,7 @@ def _pool(facts: dict[str, Any]) -> Pool:
         defaults=len(set(methods)),
         validation=table("validation"),
         losses=table("validation_loss"),
-        test=table("test")[:, -1],
+        test=table("test"),
     )
 
 

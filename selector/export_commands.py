@@ -1,4 +1,4 @@
-"""Commands for what `peltier export` wrote: predict, serve, push."""
+"""Commands for modules: export one, and predict, serve or push what was written."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-err = Console(stderr=True, markup=False, highlight=False)
-out = Console(width=None if sys.stdout.isatty() else 120, markup=False, highlight=False)
+from selector.options import Database, Json, StudyName
+from selector.study import DEFAULT_DATABASE
+from selector.terminal import err, out
+
+if TYPE_CHECKING:
+    from trainers.pruning import Pruned
+    from trainers.simplify import Simplified
 
 Folder = Annotated[Path, typer.Argument(help="Folder written by `peltier export`.", show_default=False)]
 Device = Annotated[
@@ -26,6 +30,61 @@ LocalBackbone = Annotated[
         show_default=False,
     ),
 ]
+
+
+def export(
+    study: StudyName,
+    folder: Annotated[Path, typer.Argument(help="New or empty folder.", show_default=False)],
+    trial: Annotated[int | None, typer.Option(help="Trial to export; default: the recommended one.")] = None,
+    format: Annotated[
+        str, typer.Option(help="native, peft, merged, standalone, onnx or adapterhub; see docs/exports.md.")
+    ] = "native",
+    prune_gates: Annotated[
+        float | None,
+        typer.Option(help="Leave out modules of a mixture whose gates stay below this, such as 0.1."),
+    ] = None,
+    simplify_gates: Annotated[
+        bool,
+        typer.Option("--simplify-gates", help="Replace the gates of a mixture by their means in training."),
+    ] = False,
+    adapters_python: Annotated[
+        Path | None,
+        typer.Option(
+            help="Python of an environment that has the library adapters, for --format adapterhub.",
+            envvar="PELTIER_ADAPTERS_PYTHON",
+        ),
+    ] = None,
+    database: Database = DEFAULT_DATABASE,
+    as_json: Json = False,
+) -> None:
+    """Write a trained module as a folder, after a fresh process has loaded it and predicted the same."""
+    from selector.service import Service
+
+    done, pruned, simplified = Service(database).export(
+        study,
+        folder,
+        trial=trial,
+        format=format,
+        prune_gates=prune_gates,
+        simplify_gates=simplify_gates,
+        elsewhere=adapters_python,
+    )
+    if as_json:
+        found = {"folder": done.folder, "trial": done.trial, "difference": done.difference, "format": format}
+        extra = {} if pruned is None or prune_gates is None else {"pruned": pruned.facts(prune_gates)}
+        if simplified is not None:
+            extra["simplified"] = simplified.facts()
+        print(json.dumps(found | extra, ensure_ascii=False))
+        return
+    if pruned is not None:
+        _tell_pruned(pruned)
+    if simplified is not None:
+        _tell_simplified(simplified)
+    out.print(f"exported to {done.folder} (largest logit difference after reloading: {done.difference:.1e})")
+    if format == "native":
+        out.print(f"predict with: peltier predict {folder} INPUT", soft_wrap=True)
+    else:
+        out.print(f"how to load it: {folder}/README.md", soft_wrap=True)
 
 
 def predict(
@@ -119,3 +178,16 @@ def push(
         )
         return
     out.print(f"uploaded to {upload(plan, private=private)} ({kind})", soft_wrap=True)
+
+
+def _tell_pruned(pruned: Pruned) -> None:
+    out.print(f"left out, because their gates stay shut: {', '.join(pruned.dropped) or 'nothing'}")
+    for metric, before in pruned.before.items():
+        out.print(f"{pruned.split} {metric}: {before:.4f} with all modules, {pruned.after[metric]:.4f} so")
+
+
+def _tell_simplified(simplified: Simplified) -> None:
+    means = [gate.mean for gate in simplified.gates]
+    out.print(f"{len(means)} gates replaced by their training means, {min(means):.2f} to {max(means):.2f}")
+    for metric, before in simplified.before.items():
+        out.print(f"{simplified.split} {metric}: {before:.4f} with gates, {simplified.after[metric]:.4f} so")
