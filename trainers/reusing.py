@@ -11,12 +11,31 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainers.backbone import Backbone
 from trainers.batches import Batch, Below, batches, evaluation_order
 from trainers.building import AnyStack
+from trainers.method import MethodConfig, on_layers
 from trainers.stack import Stack
 from trainers.tokens import Tokens, ranges
 
 ROWS_AT_ONCE = 64
+
+
+def stands_high(config: MethodConfig, backbone: Backbone) -> bool:
+    """Whether a candidate had better not share a stack with those that change more of the layers.
+
+    It is so on a processor, from half of the layers below its modules on (docs/performance.md). A GPU takes
+    about as long for a small stack as for a large one.
+    """
+    if backbone.device.type != "cpu" or config.layers == "all" or config.position_shift:
+        return False
+    try:
+        lowest = min((site.layer for site in on_layers(backbone.sites, config.layers)), default=0)
+    except ValueError:  # layers that the backbone has not: beginning the stack will say so
+        return False
+    layers = 1 + max(site.layer for site in backbone.sites)
+    lower = backbone.lower_layers
+    return 2 * lowest >= layers and lower is not None and lower.can_part(lowest)
 
 
 def reusing(stack: AnyStack, tokens: Tokens, order: list[NDArray[np.int64]]) -> Iterator[Batch]:
