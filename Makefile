@@ -13,7 +13,7 @@ demo: $(VENV)/installed ## search on the example dataset; about five minutes on 
 	$(BIN)/peltier demo
 
 test: $(VENV)/installed browser ## run the tests
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed ## check format, style, types and layers
 	$(BIN)/ruff format --check .

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import optuna
 import pytest
 
 from selector.halving import Standing, keep, plan
+from selector.knowledge import Knowledge, Known
 from selector.samplers import propose
 from selector.space import defaults, space_of
+from selector.tpe import learnt_from
 from storage.records import Report, State, Trial
 from trainers.method import METHODS, MethodConfig
 
@@ -202,3 +205,26 @@ def test_running_trials_and_nan_scores_are_accepted_in_silence(capfd: pytest.Cap
     assert len(propose(trials, 8, SEARCHED, "accuracy", 0)) == 8
     assert capfd.readouterr() == ("", "")
     assert optuna.logging.get_verbosity() == verbosity
+
+
+def test_of_very_many_trials_tpe_learns_from_the_newest_and_the_best_of_all() -> None:
+    config = METHODS["lora"]()
+    chance = np.random.default_rng(0)
+    scores = chance.permutation(1000) / 1000
+    scores[7] = math.nan  # diverged
+    trials = [
+        replace(trial_of(i, config, State.COMPLETE), reports=(report(EPOCHS, score),))
+        for i, score in enumerate(scores.tolist())
+    ]
+    knowledge = Knowledge(
+        known=[Known(trial, config) for trial in trials],
+        beside=[],
+        space=SEARCHED,
+        metric="accuracy",
+        objectives=("metric",),
+        seed=0,
+    )
+    learnt = [one.trial.number for one in learnt_from(knowledge)]
+    best = np.argsort(-scores[:700])[:100]  # NaN comes last
+    assert learnt == [*sorted(best.tolist()), *range(700, 1000)]
+    assert len(learnt_from(replace(knowledge, known=knowledge.known[:400]))) == 400
