@@ -15,6 +15,7 @@ from trainers.backbone import Backbone
 from trainers.batches import Batch, Below, batches, evaluation_order
 from trainers.building import AnyStack
 from trainers.method import MethodConfig, on_layers
+from trainers.profiling import FORWARD, part
 from trainers.stack import Stack
 from trainers.tokens import Tokens, ranges
 
@@ -47,9 +48,10 @@ def reusing(stack: AnyStack, tokens: Tokens, order: list[NDArray[np.int64]]) -> 
     found = batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device)
     if not isinstance(stack, Stack) or not can_keep(stack, tokens):
         return found
-    whole, part = tokens.whole or (tokens, np.arange(len(tokens)))
-    kept = stack.backbone.kept_outputs.of(whole, stack.first_layer, lambda: _computed(stack, whole))
-    return (_with(batch, stack.first_layer, kept, whole, part) for batch in found)
+    whole, own = tokens.whole or (tokens, np.arange(len(tokens)))
+    with part(FORWARD):
+        kept = stack.backbone.kept_outputs.of(whole, stack.first_layer, lambda: _computed(stack, whole))
+    return (_with(batch, stack.first_layer, kept, whole, own) for batch in found)
 
 
 def can_keep(stack: Stack, tokens: Tokens) -> bool:
@@ -80,9 +82,9 @@ def _computed(stack: Stack, tokens: Tokens) -> Float[Tensor, "tokens_and_one d"]
     return kept
 
 
-def _with(batch: Batch, layer: int, kept: Tensor, whole: Tokens, part: NDArray[np.int64]) -> Batch:
+def _with(batch: Batch, layer: int, kept: Tensor, whole: Tokens, own: NDArray[np.int64]) -> Batch:
     assert batch.rows is not None
-    rows = part[batch.rows]
+    rows = own[batch.rows]
     real = np.arange(batch.input_ids.shape[1]) < np.diff(whole.offsets)[rows, None]
     places = np.full(real.shape, len(kept) - 1)
     places[real] = ranges(whole.offsets, rows)

@@ -139,8 +139,7 @@ class Stack:
         """What `first_layer`, which is not 0, reads: the same for all candidates."""
         lower = self.backbone.lower_layers
         assert lower is not None
-        inputs = model_inputs(self.backbone, batch, [0] * batch.owners, None)
-        return lower.run(self.first_layer, inputs)
+        return lower.run(self.first_layer, model_inputs(self.backbone, batch, [0], None))
 
     def _first_layer(self) -> int:
         lowest = min((place.site.layer for place in self.places), default=0)

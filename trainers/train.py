@@ -216,12 +216,9 @@ def logits_of(
     """
     found = np.empty((len(stack), len(tokens.labels), stack.classes), dtype=np.float32)
     order = evaluation_order(tokens.lengths, batch_size)
+    plain = batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device)
     with part(EVALUATION), stack.attached():
-        for batch in (
-            reusing(stack, tokens, order)
-            if again
-            else batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device)
-        ):
+        for batch in reusing(stack, tokens, order) if again else plain:
             found[:, batch.items] = stack.logits(batch).cpu().numpy()
     return found
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone, load
-from trainers.data import Data
+from trainers.data import Data, prepare
 from trainers.fidelity import Fidelity
 from trainers.folds import AnyTraining, begin
 from trainers.heads import losses
@@ -28,10 +28,9 @@ from trainers.methods.prefix import PrefixConfig
 from trainers.methods.prompt import PromptConfig
 from trainers.methods.unipelt import UniPELTConfig
 from trainers.reusing import can_keep, reusing
-from trainers.routing import Router
 from trainers.stack import Candidate, Stack, State
 from trainers.tokens import Tokens
-from trainers.train import logits_of, start
+from trainers.train import start
 
 SHARING = ("albert", "t5")
 """ALBERT runs one layer many times; in T5 the first layer makes the position bias of all."""
@@ -128,16 +127,6 @@ def test_layers_below_all_modules_run_on_a_batch_once_and_not_for_each_candidate
     assert seen == [len(batch)]
 
 
-def test_rows_of_several_owners_run_through_the_lower_layers_once(bert: Backbone) -> None:
-    several = neighbours(LoRAConfig(layers="top half"))
-    tokens = tokens_of(bert, 12)
-    parts = [tokens.take(np.arange(5)), tokens.take(np.arange(5, 12))]
-    found = Router(Stack(bert, several, CLASSES)).logits(parts)
-    for i, part in enumerate(parts):
-        alone = logits_of(Stack(without(bert), several[i : i + 1], CLASSES), part)[0]
-        assert np.allclose(found[i], alone, atol=1e-5)
-
-
 # ------------------------------------------------------------------------------- whole trainings
 
 
@@ -175,13 +164,12 @@ def test_candidates_that_stop_early_on_kept_outputs_stop_where_they_would(bert: 
 def test_folds_share_what_is_kept_of_the_training_rows_and_read_their_own(bert: Backbone) -> None:
     rows = rows_of("classification", 24)
     task = replace(task_of(rows, rows, rows), folds=np.arange(24) % 3)
-    backbone, data = replace(bert), data_of(bert, task)
+    backbone, data = replace(bert), prepare(task, bert)
     found = trained(backbone, data, KINDS[0])
     expected = trained(without(bert), data, KINDS[0])
     assert np.allclose(found.logits, expected.logits, atol=1e-5)
     assert np.allclose(found.test_logits(), expected.test_logits(), atol=1e-5)
-    # Training rows for all folds, and validation and test rows of the training on all rows: three splits.
-    assert len(backbone.kept_outputs) == 3
+    assert len(backbone.kept_outputs) == 2  # training rows, which are the validation rows, and test rows
 
 
 def test_an_epoch_runs_no_lower_layer_once_they_are_kept(bert: Backbone) -> None:
