@@ -6,11 +6,13 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.fields import help_of, line, whole
+from dashboard.more_options import ask_more
 from dashboard.submission import methods_on
 from dashboard.words import method_name, metric_name, plain
+from selector import options
 from selector.choices import KINDS, backbone_named, default_backbone, metrics_for
 from selector.errors import USER_ERRORS
-from selector.study import HEADS, RUNNERS, TRUNCATIONS
 from selector.uploads import ENDINGS, MAX_UPLOAD_BYTES, Upload
 
 SPLITS = {
@@ -83,63 +85,22 @@ def ask_search() -> dict[str, Any]:
         format_func=method_name,
         key="methods",
         placeholder="the usual ones",
+        accept_new_options=True,
+        help=f"{help_of(options.Methods)} Others can be typed in.",
         persist_state="session",
     )
     if reasons:
         right.caption(plain("; ".join(reasons)))
     places = st.columns(4)
-    asked: dict[str, Any] = {
+    return {
         "backbone": backbone if names else "",
         "methods": tuple(methods) or None,
-        "trials": whole(places[0], "Configurations to try", 16, "trials"),
-        "epochs": whole(places[1], "Epochs of a whole training", 10, "epochs"),
-        "seeds": whole(places[2], "Seeds for each finalist", 3, "seeds"),
+        "trials": whole(places[0], "Configurations to try", "trials", options.Trials),
+        "epochs": whole(places[1], "Epochs of a whole training", "epochs", options.Epochs),
+        "seeds": whole(places[2], "Seeds for each finalist", "seeds", options.Seeds),
+        "budget": line(places[3], "Time in all", "budget", "no limit", options.Budget),
+        **ask_more(),
     }
-    minutes = places[3].number_input(
-        "Budget in minutes", 1, None, None, key="minutes", placeholder="no limit", persist_state="session"
-    )
-    asked["budget_seconds"] = None if minutes is None else 60.0 * minutes
-    with st.expander("More settings"):
-        more, below = st.columns(3), st.columns(4)
-        asked["train_rows"] = more[0].number_input(
-            "Training rows to draw", 1, None, None, key="rows", placeholder="all", persist_state="session"
-        )
-        asked["seed"] = more[1].number_input("Seed", 0, None, 0, key="seed", persist_state="session")
-        asked["runner"] = more[2].selectbox(
-            "Runner",
-            RUNNERS,
-            key="runner",
-            help="ray: all devices; local: one process.",
-            persist_state="session",
-        )
-        asked["truncation"] = below[0].selectbox(
-            "Of long texts keep",
-            TRUNCATIONS,
-            key="truncation",
-            help="head: the first tokens that the backbone reads; head+tail: the first and the last ones.",
-            persist_state="session",
-        )
-        asked["finalists"] = whole(below[1], "Finalists", 5, "finalists")
-        asked["full_finetuning"] = below[2].checkbox(
-            "Full fine-tuning",
-            True,
-            key="full_finetuning",
-            help="Train all weights at three learning rates, too, as a baseline; it takes longest.",
-            persist_state="session",
-        )
-        asked["head"] = below[3].selectbox(
-            "Head",
-            HEADS,
-            key="head",
-            help="mean: reads the mean of the tokens; native: as the family's own classifier.",
-            persist_state="session",
-        )
-    return asked
-
-
-def whole(place: Any, label: str, default: int, key: str) -> int:
-    """A number of at least one."""
-    return int(place.number_input(label, 1, None, default, key=key, persist_state="session"))
 
 
 def known_methods(backbone: str) -> tuple[list[str], list[str]]:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from dashboard.words import plain
+from selector.control import is_paused
 from selector.errors import USER_ERRORS
 from selector.narrowing import searched_in_words
 from selector.service import Service
-from selector.study import Study
+from selector.study import DEFAULT_DATABASE, Study
 
-DATABASE = "sqlite:///peltier.db"
 ACTIVE = ("WAITING", "RUNNING")
 PATIENCE_SECONDS = 5.0
 """A worker looks for studies each second; after this long there is none."""
@@ -21,10 +21,15 @@ FRESH_SECONDS = 0.5
 """Age at which a loaded study is read again: below the refresh of the progress page."""
 
 
+def database_url() -> str:
+    """The store that `peltier dashboard` was started with; it may hold a password."""
+    return os.environ.get("PELTIER_DATABASE_URL", DEFAULT_DATABASE)
+
+
 def service() -> Service:
-    """The store that `peltier dashboard` was started with; without it the page ends with the reason."""
+    """What the store can be asked for; without one the page ends with the reason."""
     try:
-        return _service(os.environ.get("PELTIER_DATABASE_URL", DATABASE))
+        return _service(database_url())
     except USER_ERRORS as error:
         st.error(plain(error))
         st.stop()
@@ -38,7 +43,7 @@ def _service(url: str) -> Service:
 def load(name: str) -> Study:
     """The study as it stands; without it the page ends with the reason."""
     try:
-        return _load(os.environ.get("PELTIER_DATABASE_URL", DATABASE), name)
+        return _load(database_url(), name)
     except USER_ERRORS as error:
         st.error(plain(error))
         st.stop()
@@ -47,6 +52,11 @@ def load(name: str) -> Study:
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=64, show_spinner=False)
 def _load(url: str, name: str) -> Study:
     return _service(url).study(name)
+
+
+def forget_loaded() -> None:
+    """Read every study anew: one of them was just changed here."""
+    _load.clear()
 
 
 def choose() -> str:
@@ -78,7 +88,7 @@ def is_active(study: Study) -> bool:
 def waits_for_a_worker(study: Study) -> bool:
     """Whether the study has been in the queue for so long that no worker seems to run."""
     waited = (datetime.now(UTC) - study.created).total_seconds()
-    return bool(study.state == "WAITING" and waited > PATIENCE_SECONDS)
+    return study.state == "WAITING" and not is_paused(study) and waited > PATIENCE_SECONDS
 
 
 def elapsed(study: Study) -> float:

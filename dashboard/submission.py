@@ -9,7 +9,10 @@ from typing import Any
 import streamlit as st
 
 from selector.choices import method_names
-from selector.service import Service, check_request
+from selector.durations import seconds_of
+from selector.fitting import fitting_of
+from selector.narrowing import read_options
+from selector.service import Service, check_request, space_for
 from selector.study import DataFile, StudySpec
 from selector.uploads import Upload, first_rows, written
 
@@ -27,6 +30,8 @@ class Understood:
     """Split -> label -> rows, or words, that have it; empty where numbers are predicted."""
     findings: list[dict[str, Any]]
     """What the checks found, the worst first."""
+    left_out: list[str]
+    """What the options leave out of the search, and why."""
 
 
 @st.cache_data(ttl=60, max_entries=16, show_spinner=False)
@@ -48,7 +53,10 @@ def understand(file_ids: tuple[str, ...], _uploads: Uploads, spec: StudySpec) ->
     with written(**_uploads) as files:
         checked = check_request(files, spec, force=True)
     findings = [finding.to_json() for finding in checked.findings]
-    return Understood(checked.task.summary(), checked.label_counts(), findings)
+    space, reasons = space_for(spec)
+    told = [*reasons, *fitting_of(spec, space, checked.task.outputs).reasons]
+    left_out = [reason for reason in told if reason not in methods_on(spec.backbone)[1]]
+    return Understood(checked.task.summary(), checked.label_counts(), findings, left_out)
 
 
 def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None) -> str:
@@ -61,6 +69,16 @@ def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None)
         return service.submit(files, spec, checked, name=name).name
 
 
-def data_files(uploads: Uploads) -> dict[str, DataFile]:
-    """The files of a `StudySpec`; what they hold is kept when the request is queued."""
-    return {split: DataFile(name=upload.name) for split, upload in uploads.items()}
+def request_of(asked: Mapping[str, Any], uploads: Uploads) -> StudySpec:
+    """What the form's fields ask for; what the files hold is kept when it is queued. Raises RequestError."""
+    known = dict(asked)
+    narrowing = read_options(known.pop("fix"), known.pop("range"))
+    budgets = [known.pop(name) for name in ("budget", "device_budget")]
+    seconds = [None if text is None else seconds_of(text) for text in budgets]
+    files = {split: DataFile(name=upload.name) for split, upload in uploads.items()}
+    return StudySpec(
+        **{"train": DataFile(name=""), **files, **known},
+        narrowing=narrowing,
+        budget_seconds=seconds[0],
+        device_seconds=seconds[1],
+    )

@@ -42,6 +42,23 @@ def paused_message(name: str) -> str:
     return f"paused; go on with: peltier resume {name}"
 
 
+def is_paused(study: Study) -> bool:
+    """Whether a study waits until somebody lets it go on."""
+    return study.state is State.WAITING and study.request is Request.PAUSE
+
+
+def possible(study: Study) -> tuple[str, ...]:
+    """What can be asked of a study as it stands: some of pause, resume and cancel."""
+    if study.state is State.FAIL:
+        left = any(trial.state in (State.WAITING, State.RUNNING) for trial in study.trials)
+        return ("resume",) if left else ()
+    if study.state is State.COMPLETE or study.request is Request.CANCEL:
+        return ()
+    if is_paused(study):
+        return ("resume", "cancel")
+    return ("cancel",) if study.request is Request.PAUSE else ("pause", "cancel")
+
+
 def ask(database: Database, files: Files, study: Study, request: Request) -> str:
     """Pause or cancel a study: by its worker after the rung in flight, or here if it has none.
 

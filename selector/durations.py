@@ -18,3 +18,11 @@ def seconds_of(text: str) -> float:
         raise RequestError(f"budget {text!r} is no duration; write for example 90s, 20m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(3600 * hours + 60 * minutes + seconds)
+
+
+def duration_of(seconds: float) -> str:
+    """The shortest text of which `seconds_of` makes these seconds, without their fraction."""
+    minutes, left = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (left, "s"))
+    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"

@@ -1,4 +1,4 @@
-"""The options that commands of `peltier` share: their types and their help."""
+"""The options that commands of `peltier` share with each other and with the form of the dashboard."""
 
 from __future__ import annotations
 
@@ -143,6 +143,32 @@ Profile = Annotated[
         "ui.perfetto.dev; needs --runner local.",
     ),
 ]
+Sampler = Annotated[
+    Literal["tpe", "random", "gp", "nsga2"],
+    typer.Option(help="What proposes configurations; see docs/search.md."),
+]
+Trials = Annotated[int, typer.Option(help="Configurations to try.", min=1)]
+Epochs = Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)]
+Patience = Annotated[
+    int | None,
+    typer.Option(help="Stop a training after this many epochs without a better score.", min=1),
+]
+Budget = Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")]
+Finalists = Annotated[
+    int,
+    typer.Option(help="Configurations that are repeated with fresh seeds, spread over methods.", min=1),
+]
+Seeds = Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)]
+FullFinetuning = Annotated[
+    bool,
+    typer.Option("--full-finetuning/--no-full-finetuning", help="Train full fine-tuning as a baseline, too."),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "8bit", "4bit"],
+    typer.Option(help="How the frozen weights are held; 8bit and 4bit need peltier[quantised]."),
+]
+Seed = Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)]
+RunnerKind = Annotated[Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")]
 StudyName = Annotated[str, typer.Argument(help="Name or number of a study.", show_default=False)]
 Database = Annotated[str, typer.Option(help="Database URL.", envvar="PELTIER_DATABASE_URL")]
 Json = Annotated[

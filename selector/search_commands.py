@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,11 +12,15 @@ from selector.durations import seconds_of
 from selector.options import (
     Address,
     Backbone,
+    Budget,
     CpusPerWorker,
     Database,
     DeviceBudget,
+    Epochs,
+    Finalists,
     Fix,
     Folds,
+    FullFinetuning,
     GpusPerWorker,
     Head,
     Json,
@@ -27,8 +31,14 @@ from selector.options import (
     Methods,
     Metric,
     Objective,
+    Patience,
+    Precision,
     Profile,
     Range,
+    RunnerKind,
+    Sampler,
+    Seed,
+    Seeds,
     SpaceOption,
     TaskKind,
     Test,
@@ -36,6 +46,7 @@ from selector.options import (
     TextPair,
     Train,
     TrainRows,
+    Trials,
     Truncation,
     Validation,
     Workers,
@@ -69,17 +80,11 @@ def search(
     fix: Fix = None,
     ranges: Range = None,
     space_file: SpaceOption = None,
-    sampler: Annotated[
-        Literal["tpe", "random", "gp", "nsga2"],
-        typer.Option(help="What proposes configurations; see docs/search.md."),
-    ] = "tpe",
-    trials: Annotated[int, typer.Option(help="Configurations to try.", min=1)] = 16,
-    epochs: Annotated[int, typer.Option(help="Epochs of a whole training.", min=1)] = 10,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="Stop a training after this many epochs without a better score.", min=1),
-    ] = None,
-    budget: Annotated[str | None, typer.Option(help="Wall-clock limit, such as 20m or 1h30m.")] = None,
+    sampler: Sampler = "tpe",
+    trials: Trials = 16,
+    epochs: Epochs = 10,
+    patience: Patience = None,
+    budget: Budget = None,
     halving: Annotated[
         bool, typer.Option("--halving/--no-halving", help="Whether poor configurations stop early.")
     ] = True,
@@ -91,29 +96,16 @@ def search(
     max_parameters: MaxParameters = None,
     max_bytes: MaxBytes = None,
     max_latency: MaxLatency = None,
-    finalists: Annotated[
-        int,
-        typer.Option(help="Configurations that are repeated with fresh seeds, spread over methods.", min=1),
-    ] = 5,
-    seeds: Annotated[int, typer.Option(help="Fresh seeds with which finalists are repeated.", min=1)] = 3,
-    full_finetuning: Annotated[
-        bool,
-        typer.Option(
-            "--full-finetuning/--no-full-finetuning", help="Train full fine-tuning as a baseline, too."
-        ),
-    ] = True,
+    finalists: Finalists = 5,
+    seeds: Seeds = 3,
+    full_finetuning: FullFinetuning = True,
     train_rows: TrainRows = None,
     folds: Folds = None,
-    seed: Annotated[int, typer.Option(help="Seed of splits, initialisation and search.", min=0)] = 0,
-    dtype: Annotated[
-        Literal["auto", "fp32", "bf16", "8bit", "4bit"],
-        typer.Option(help="How the frozen weights are held; 8bit and 4bit need peltier[quantised]."),
-    ] = "auto",
+    seed: Seed = 0,
+    dtype: Precision = "auto",
     head: Head = "mean",
     truncation: Truncation = "head",
-    runner: Annotated[
-        Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
-    ] = "ray",
+    runner: RunnerKind = "ray",
     address: Address = None,
     workers: Workers = None,
     cpus_per_worker: CpusPerWorker = None,
@@ -297,9 +289,7 @@ def space(
 def demo(
     context: typer.Context,
     database: Database = DEFAULT_DATABASE,
-    runner: Annotated[
-        Literal["ray", "local"], typer.Option(help="ray: all devices; local: this process.")
-    ] = "ray",
+    runner: RunnerKind = "ray",
 ) -> None:
     """Search on the support tickets that come with Peltier; several minutes on two cores."""
     file = Path("examples/support_tickets.csv")

@@ -7,11 +7,13 @@ import streamlit as st
 
 from dashboard.findings import has_error, show_findings
 from dashboard.form import ask_columns, ask_files, ask_search
-from dashboard.studies import load, service, waits_for_a_worker
-from dashboard.submission import Understood, data_files, preview, queue, understand
+from dashboard.studies import database_url, load, service, waits_for_a_worker
+from dashboard.submission import Understood, preview, queue, request_of, understand
 from dashboard.words import metric_name, plain
+from selector.command import search_command
+from selector.control import is_paused
 from selector.errors import USER_ERRORS
-from selector.study import StudySpec
+from selector.study import RequestError, StudySpec
 from selector.uploads import ENDINGS, Upload
 
 
@@ -64,14 +66,23 @@ def start(uploads: dict[str, Upload], spec: StudySpec, name: str) -> None:
         st.error(plain(error))
 
 
+def show_command(spec: StudySpec, name: str, force: bool) -> None:
+    """What to type for the same search."""
+    st.caption(
+        "The same in a terminal, in the folder of the file: it runs there at once; with `submit` in place of "
+        "`search` it waits in the queue, as from here."
+    )
+    command = search_command(spec, name=name.strip() or None, force=force, database=database_url())
+    st.code(command, language=None, wrap_lines=True)
+
+
 @st.fragment(run_every=1.0)
 def show_queued(name: str) -> None:
     """Where the search that was started last stands, until a worker has it."""
     study = load(name)
     st.session_state["last_study"] = name
-    st.success(
-        f"Study {plain(name)} is queued." if study.state == "WAITING" else f"Study {plain(name)} has started."
-    )
+    stands = "is paused" if is_paused(study) else "is queued" if study.state == "WAITING" else "has started"
+    st.success(f"Study {plain(name)} {stands}.")
     st.page_link(
         "views/progress.py",
         label="Watch its progress",
@@ -103,21 +114,31 @@ asked_columns = ask_columns(columns)
 understanding = st.container()
 st.subheader("Search")
 asked_search = ask_search()
+refusals = st.container()
 study_name = st.text_input(
     "Name of the study", key="name", placeholder="after the training file", persist_state="session"
 )
 
-ready = False
-if columns and asked_search["backbone"]:
-    with understanding:
-        try:
-            spec = StudySpec(**{**data_files(uploads), **asked_columns, **asked_search})
-            understood = understand(file_ids, uploads, spec)
+request, ready = None, False
+try:
+    request = request_of({**asked_columns, **asked_search}, uploads)
+except RequestError as error:
+    refusals.error(plain(error))
+if columns and request is not None and request.backbone:
+    try:
+        understood = understand(file_ids, uploads, request)
+        with understanding:
             show_understood(understood)
             ready = allowed(understood, file_ids)
-        except USER_ERRORS as error:
-            st.error(plain(error))
-if st.button("Start search", type="primary", key="start", disabled=not ready):
-    start(uploads, spec, study_name)
+        if understood.left_out:
+            refusals.caption("\n".join(f"- {plain(reason)}" for reason in understood.left_out))
+    except USER_ERRORS as error:
+        # What the options ask for is mended here, what the files hold above.
+        (refusals if isinstance(error, RequestError) else understanding).error(plain(error))
+pressed = st.button("Start search", type="primary", key="start", disabled=not ready)
+if request is not None and ready:
+    if pressed:
+        start(uploads, request, study_name)
+    show_command(request, study_name, has_error(understood.findings))
 if "submitted" in st.session_state:
     show_queued(st.session_state["submitted"])

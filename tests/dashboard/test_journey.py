@@ -47,7 +47,7 @@ def choose(page: Page, label: str, option: str) -> None:
 def submit(page: Page, data: Path, backbone: Path) -> None:
     page.locator('input[type="file"]').first.set_input_files(data)
     expect(page.get_by_role("button", name="Start search")).to_be_enabled(timeout=PATIENCE)
-    page.get_by_text("More settings").click()
+    page.get_by_text("More options").click()
     choose(page, "Runner", "local")
     for label, value in {
         "Backbone": str(backbone),
@@ -82,6 +82,10 @@ def test_a_file_becomes_an_export_that_predicts(browser: Browser, tiny_folder: P
         expect(page.get_by_text("peltier work")).to_be_visible(timeout=PATIENCE)  # there is no worker yet
         settled(page, tmp_path / "1-submit.png")
         page.get_by_role("link", name="Watch its progress").click()
+        expect(page.get_by_text("Waiting in the queue")).to_be_visible(timeout=PATIENCE)
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_text("Paused; everything is kept")).to_be_visible(timeout=PATIENCE)
+        page.get_by_role("button", name="Resume").click()
         expect(page.get_by_text("Waiting in the queue")).to_be_visible(timeout=PATIENCE)
 
         stack.enter_context(running(["work"], tmp_path, tmp_path / "work.log"))
