@@ -112,7 +112,7 @@ def curves(
         Entry(number=i, method=c.name, values=c.values(), seed=seed, stored_bytes=0)
         for i, c in enumerate(configs)
     ]
-    for group in stacks(entries):
+    for group in stacks(entries, backbone):
         chosen = [configs[entry.number] for entry in group]
         training = start(backbone, data, [Candidate(c, seed) for c in chosen], epochs=epochs, seed=seed)
         found: list[dict[str, Any]] = [

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from selector.checking import Checked, check_data
 from selector.choices import method_names
 from selector.durations import seconds_of
 from selector.fitting import fitting_of
@@ -18,6 +19,8 @@ from selector.uploads import Upload, first_rows, written
 
 Uploads = Mapping[str, Upload]
 """Split -> file; `train` is always there."""
+DATA_FIELDS = ("text", "text_pair", "label", "task", "metric", "train_rows", "folds", "seed")
+"""What of a request says how its data are read; with all else changed the checks find the same."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +53,24 @@ def preview(file_id: str, _upload: Upload) -> dict[str, list[str]]:
 @st.cache_data(ttl=600, max_entries=8, show_spinner="Checking the data")
 def understand(file_ids: tuple[str, ...], _uploads: Uploads, spec: StudySpec) -> Understood:
     """Read and check a request, whatever the checks find; raises one of USER_ERRORS."""
+    data = (*file_ids, spec.backbone, *(getattr(spec, name) for name in DATA_FIELDS))
+
+    def check(*given: Any) -> Checked:
+        return _examined(data, given)
+
     with written(**_uploads) as files:
-        checked = check_request(files, spec, force=True)
+        checked = check_request(files, spec, force=True, check=check)
     findings = [finding.to_json() for finding in checked.findings]
     space, reasons = space_for(spec)
     told = [*reasons, *fitting_of(spec, space, checked.task.outputs).reasons]
     left_out = [reason for reason in told if reason not in methods_on(spec.backbone)[1]]
     return Understood(checked.task.summary(), checked.label_counts(), findings, left_out)
+
+
+@st.cache_resource(ttl=600, max_entries=2, show_spinner="Checking the data")
+def _examined(data: tuple[object, ...], _given: tuple[Any, ...]) -> Checked:
+    """What the checks find in data, for which `data` stands."""
+    return check_data(*_given)
 
 
 def queue(service: Service, uploads: Uploads, spec: StudySpec, name: str | None) -> str:

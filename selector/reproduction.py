@@ -112,7 +112,9 @@ def reproduce(files: Files, study: Study, number: int, *, stack: bool = False) -
     data = prepare(read_kept(files, spec), backbone, spec.truncation)
     beside = [t for t in study.trials if t.bracket == trial.bracket and t.reports] if stack else [trial]
     (part,) = (
-        part for part in stacks([Entry.of(t) for t in beside]) if number in [entry.number for entry in part]
+        part
+        for part in stacks([Entry.of(t) for t in beside], backbone)
+        if number in [entry.number for entry in part]
     )
     group = StackGroup(part, _bracket(trial, spec, study, part), backbone, data)
     scores, state = _trained(group, trial, study, data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -27,8 +28,8 @@ from selector.study_log import LOG, study_log
 from storage.database import open_database
 from storage.files import Files, files_folder
 from storage.records import Export, Request, Study
+from trainers.backbone import Reader, outline
 from trainers.backbone import load as load_backbone
-from trainers.backbone import outline
 from trainers.checkpoint import BITS
 from trainers.data import prepare
 from trainers.export import exported, module_from_bytes, write_export
@@ -41,10 +42,17 @@ from trainers.task import Task
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> Checked:
+Check = Callable[[Task, Path, Reader], Checked]
+"""Examines a task that was read from a training file."""
+
+
+def check_request(
+    given: DataFiles, spec: StudySpec, *, force: bool = False, check: Check = check_data
+) -> Checked:
     """Everything that can be wrong with a request, found before anything is stored.
 
-    With `force` an error that the checks find in the data does not stop it.
+    With `force` an error that the checks find in the data does not stop it. `check` may remember what it
+    found in the same data.
 
     Raises:
         TaskError, BackboneError, RequestError: with a message for the user.
@@ -58,7 +66,7 @@ def check_request(given: DataFiles, spec: StudySpec, *, force: bool = False) -> 
     fitting_of(spec, space_for(spec, task)[0], task.outputs)
     # Broken weights are found now, not by the first worker.
     backbone = load_backbone(spec.backbone, dtype=spec.dtype, device="cpu", head=spec.head)
-    checked = check_data(task, given.train, backbone.reader)
+    checked = check(task, given.train, backbone.reader)
     if not force:
         stop_on_errors(checked, given.train.name)
     return checked

@@ -22,6 +22,7 @@ from trainers.free_memory import check_memory
 from trainers.latency import measure_latency
 from trainers.method import MethodConfig
 from trainers.resuming import checkpoint_from_bytes
+from trainers.reusing import stands_high
 from trainers.stack import Candidate
 from trainers.stack import State as Tensors
 
@@ -40,15 +41,16 @@ OUT_OF_MEMORY = (
 """What torch says in a plain RuntimeError where memory is short."""
 
 
-def stacks(entries: Sequence[Entry], left: Sequence[Entry] = ()) -> list[list[Entry]]:
-    """Entries that may share a stack, at most `MAX_STACK` together.
+def stacks(entries: Sequence[Entry], backbone: Backbone, left: Sequence[Entry] = ()) -> list[list[Entry]]:
+    """Entries that may share a stack, at most `MAX_STACK` together, and do not hold each other up.
 
     Those that have `left` the bracket tell who stood beside whom: the same stack gives the same numbers.
     """
     alike: dict[tuple[object, ...], list[Entry]] = {}
     for entry in sorted((*entries, *left), key=lambda entry: entry.number):
         config = config_of(entry)
-        alike.setdefault((config.stack_key, entry.number if config.alone else None), []).append(entry)
+        key = (config.stack_key, stands_high(config, backbone), entry.number if config.alone else None)
+        alike.setdefault(key, []).append(entry)
     parts = [group[i : i + MAX_STACK] for group in alike.values() for i in range(0, len(group), MAX_STACK)]
     numbers = {entry.number for entry in entries}
     staying = [[entry for entry in part if entry.number in numbers] for part in parts]

@@ -47,7 +47,7 @@ def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
     if not entries:
         yield Rung(bracket=bracket.number, rung=0, outcomes=tuple(_with(latencies, slow)))
         return
-    groups = [StackGroup(part, bracket, backbone, data) for part in stacks(entries, bracket.left)]
+    groups = [StackGroup(part, bracket, backbone, data) for part in stacks(entries, backbone, bracket.left)]
     meter = Meter(bracket.allowance)
     for rung in range(bracket.begun, len(bracket.rungs)):
         epochs, last = bracket.rungs[rung], rung == len(bracket.rungs) - 1

@@ -30,6 +30,8 @@ from trainers.checkpoint import (
 from trainers.devices import device_named
 from trainers.families import AFTER_PADDING, FAMILIES, Family
 from trainers.head import MEAN, Head
+from trainers.kept_outputs import KeptOutputs
+from trainers.lower_layers import LowerLayers
 from trainers.native_heads import head_of
 from trainers.sites import Site, sites_of
 from trainers.unknown_families import guess, measure
@@ -131,6 +133,16 @@ class Backbone:
             return self
         model = load_model(self.reference, self.folder, torch.float32, self.device)
         return replace(self, model=model, dtype=torch.float32, precision="fp32")
+
+    @cached_property
+    def lower_layers(self) -> LowerLayers | None:
+        """Its layers, to be run in two parts; None for quantised ones, which round by what is in a batch."""
+        return None if self.precision in BITS else LowerLayers(self.model, self.family.layers)
+
+    @cached_property
+    def kept_outputs(self) -> KeptOutputs:
+        """What its lower layers gave for the splits that it was trained on."""
+        return KeptOutputs(self.device)
 
     @cached_property
     def weight_hash(self) -> str:

@@ -19,6 +19,15 @@ WINDOW = 50
 
 
 @dataclass(frozen=True)
+class Below:
+    """What the frozen layers below one of them give for a batch."""
+
+    layer: int
+    hidden: Tensor
+    """`[batch, tokens, d]`; of padding anything."""
+
+
+@dataclass(frozen=True)
 class Batch:
     """Padded tokens, the same for every candidate unless they have `owners`."""
 
@@ -37,6 +46,10 @@ class Batch:
     owners: int = 1
     """1: every candidate gets all examples. More: as many candidates have examples of their own, equally many
     and in order (`trainers.routing`)."""
+    rows: NDArray[np.int64] | None = None
+    """Row of the tokens that each example is, where all candidates have the same."""
+    below: Below | None = None
+    """Where it is known: a stack that changes nothing below that layer begins there."""
 
     def __len__(self) -> int:
         """Examples that each candidate gets."""
@@ -83,6 +96,7 @@ def batches(
             labels=torch.from_numpy(tokens.labels[items]).to(device),
             items=items,
             words=_words(tokens, rows, items, real.shape[1], device),
+            rows=rows,
         )
 
 

@@ -55,6 +55,8 @@ def prepare(task: Task, backbone: Backbone, truncation: str = HEAD) -> Data:
         lambda: _tokenised(task, backbone, truncation),
     )
     train, validation, test = entry.tokens
+    if task.validation is task.train:
+        validation = train  # with folds; what is computed for one is not computed again
     return Data(task, train, validation, test, entry.length, backbone.head.bias)
 
 

@@ -180,8 +180,8 @@ def fold_data(data: Data) -> list[Data]:
         replace(
             data,
             task=task,
-            train=data.train.take(token_rows(data.train, train, others)),
-            validation=data.train.take(token_rows(data.train, train, own)),
+            train=data.train.part(token_rows(data.train, train, others)),
+            validation=data.train.part(token_rows(data.train, train, own)),
         )
         for task, (others, own) in zip(fold_tasks(data.task), fold_rows(data.task), strict=True)
     ]

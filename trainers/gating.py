@@ -53,6 +53,10 @@ class _Gated(Trained):
     def shared(self) -> frozenset[str]:
         return self.inner.shared
 
+    @property
+    def reads_padding(self) -> bool:
+        return POOLINGS[self.settings.pooling] is Rows.mean_with_padding or self.inner.reads_padding
+
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         # Weight Normal(0, 0.02), as in the authors' code: with bias 0 every gate starts near one half.
         weight = torch.empty(self.width).normal_(0, 0.02, generator=generator)

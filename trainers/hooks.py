@@ -23,12 +23,16 @@ from trainers.trained import Delta, KeyValueDelta
 class Hooks:
     """The hooks of one stack, and what they pass on from module to module during a forward pass."""
 
-    def __init__(self, backbone: Backbone, places: Sequence[Place], candidates: int) -> None:
+    def __init__(
+        self, backbone: Backbone, places: Sequence[Place], candidates: int, first_layer: int = 0
+    ) -> None:
+        """Below `first_layer` the candidates do not stand side by side: there all are the same."""
         self.watch: GateWatch | None = None
         """Who is told the gates of every pass."""
         self._backbone = backbone
         self._places = places
         self._candidates = candidates
+        self._first_layer = first_layer
         self._tensors: Mapping[str, Tensor] = {}
         self._rows = Rows(torch.ones(1, 1, dtype=torch.bool))
         self._sources: dict[str, Tensor] = {}
@@ -64,7 +68,7 @@ class Hooks:
 
     def _tell_attention(self, candidates: int) -> None:
         for site in self._backbone.sites:
-            if site.insertion is Insertion.ATTENTION:
+            if site.insertion is Insertion.ATTENTION and site.layer >= self._first_layer:
                 stand_side_by_side(self._backbone.model.get_submodule(site.module), candidates)
 
     def _register(self, site: Site, places: Sequence[Place]) -> Iterator[RemovableHandle]:

@@ -57,9 +57,13 @@ def linear_probe(backbone: Backbone, data: Data) -> Probe:
     start = time.perf_counter()
     task, seen = data.task, some_rows(data.train)
     first = backbone.head.initial(task.outputs, backbone.hidden_size, torch.Generator().manual_seed(SEED))
-    train, validation, test = (
-        _inner(backbone, first, features(backbone, part)) for part in (seen, data.validation, data.test)
-    )
+    splits = (seen, data.validation, data.test)
+    # With folds training rows are the validation rows, too.
+    values = {
+        number: _inner(backbone, first, features(backbone, split))
+        for number, split in {id(split): split for split in splits}.items()
+    }
+    train, validation, test = (values[id(split)] for split in splits)
     biased = backbone.head.bias
     whole = heads(task, train, seen.labels, biased)
     own = [_logits(head, validation) for head in whole]

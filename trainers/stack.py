@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +89,11 @@ class Stack:
         self.padded = largest(self.shapes)
         self.places = places_of(self.placed, backbone)
         self.parameters = self.pack(states).to(backbone.device).requires_grad_()
-        self._hooks = Hooks(backbone, self.places, len(candidates))
-        self._chance = _generators(candidates, backbone.device)
         self._shifts = [config.position_shift for config in configs]
+        self.first_layer = self._first_layer()
+        """Below it the model is the frozen one for all candidates; 0: everywhere, or it cannot be parted."""
+        self._hooks = Hooks(backbone, self.places, len(candidates), self.first_layer)
+        self._chance = _generators(candidates, backbone.device)
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -129,8 +131,30 @@ class Stack:
         inputs = model_inputs(self.backbone, batch, self._shifts, prompt)
         real = pad(batch.real, (slots, 0), value=True)
         self._hooks.begin(tensors, Rows(real, self._chance if training else None))
-        hidden = self._run(tensors, inputs)[:, slots:]
+        with self._above(batch):
+            hidden = self._run(tensors, inputs)[:, slots:]
         return self.backbone.head.logits(tensors, read_features(self.backbone, hidden, batch))
+
+    def below(self, batch: Batch) -> Float[Tensor, "examples tokens d"]:
+        """What `first_layer`, which is not 0, reads: the same for all candidates."""
+        lower = self.backbone.lower_layers
+        assert lower is not None
+        return lower.run(self.first_layer, model_inputs(self.backbone, batch, [0], None))
+
+    def _first_layer(self) -> int:
+        lowest = min((place.site.layer for place in self.places), default=0)
+        lower = self.backbone.lower_layers
+        parted = lowest > 0 and not any(self._shifts) and lower is not None and lower.can_part(lowest)
+        return lowest if parted else 0
+
+    def _above(self, batch: Batch) -> AbstractContextManager[None]:
+        """Let a forward pass begin at `first_layer`, where what it reads is known or serves several."""
+        times, lower = len(self) // batch.owners, self.backbone.lower_layers
+        known = batch.below is not None and batch.below.layer == self.first_layer
+        if lower is None or self.first_layer == 0 or not (known or times > 1):
+            return nullcontext()
+        hidden = batch.below.hidden if known and batch.below is not None else self.below(batch)
+        return lower.skipped(self.first_layer, hidden.repeat(times, 1, 1))
 
     def _views(self) -> dict[str, Tensor]:
         # One cast and one split for all tensors: one concatenation in the backward pass. The head stays fp32,

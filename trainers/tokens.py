@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,8 @@ class Tokens:
 
     A row of more tokens than a backbone reads is several rows here, so that every word is read.
     """
+    whole: tuple[Tokens, NDArray[np.int64]] | None = field(default=None, repr=False, compare=False)
+    """For a part of a split: the split's tokens, and which of their rows these are."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -55,6 +57,10 @@ class Tokens:
             places = self.places[items] + moved
         types = None if self.types is None else self.types[source]
         return Tokens(self.ids[source], types, offsets, self.labels[items], places)
+
+    def part(self, rows: NDArray[np.int64]) -> Tokens:
+        """As `take`, of a split in many parts: what is computed for the rows of one serves the others."""
+        return replace(self.take(rows), whole=(self, rows))
 
 
 def ranges(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:

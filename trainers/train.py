@@ -24,6 +24,7 @@ from trainers.method import MethodConfig
 from trainers.optim import AdamW, schedule
 from trainers.profiling import BACKWARD, EVALUATION, FORWARD, OPTIMIZER, part, stepped
 from trainers.resuming import Checkpoint, Resumable, common, parts_of
+from trainers.reusing import reusing
 from trainers.stack import Candidate, State
 from trainers.tokens import Tokens
 
@@ -65,14 +66,16 @@ class Training:
         final = self.done >= self.epochs
         scored = self.stack.on(self.stack.backbone.in_fp32) if final else self.stack
         with scored.watching() as watch:
-            self.logits = self.data.scale.applied(logits_of(scored, self.data.validation))
+            self.logits = self.data.scale.applied(logits_of(scored, self.data.validation, again=True))
         self.gates = [watch.gates(i) for i in range(len(scored))]
         self.seconds += (time.perf_counter() - start) / len(self.stack)
         return [self._report(i) for i in range(len(self.stack))]
 
     def test_logits(self) -> Float[np.ndarray, "candidates items classes"]:
         """Logits on the test split, fp32; for finalists only."""
-        return self.data.scale.applied(logits_of(self.stack.on(self.stack.backbone.in_fp32), self.data.test))
+        return self.data.scale.applied(
+            logits_of(self.stack.on(self.stack.backbone.in_fp32), self.data.test, again=True)
+        )
 
     def deployed(self) -> list[tuple[MethodConfig, State]]:
         """What is left of each candidate: its module, with a head that predicts by itself."""
@@ -163,8 +166,7 @@ class Training:
         """
         device = self.stack.backbone.device
         factors = schedule(steps, self.warmups).to(device)
-        tokens, pad = self.data.train, self.stack.backbone.pad_token_id
-        for step, batch in enumerate(batches(tokens, order, pad, device), start=first):
+        for step, batch in enumerate(reusing(self.stack, self.data.train, order), start=first):
             self._losses += self._step(batch, step, steps, factors[step]) * len(batch.items)
             stepped()
 
@@ -218,13 +220,17 @@ def start(
 
 @torch.no_grad()
 def logits_of(
-    stack: AnyStack, tokens: Tokens, batch_size: int = EVALUATION_BATCH_SIZE
+    stack: AnyStack, tokens: Tokens, batch_size: int = EVALUATION_BATCH_SIZE, *, again: bool = False
 ) -> Float[np.ndarray, "candidates items classes"]:
-    """Logits of every candidate for every row or word, in the order of the split."""
+    """Logits of every candidate for every row or word, in the order of the split.
+
+    `again` says that these tokens come again, and what frozen layers give for them is worth keeping.
+    """
     found = np.empty((len(stack), len(tokens.labels), stack.classes), dtype=np.float32)
     order = evaluation_order(tokens.lengths, batch_size)
+    plain = batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device)
     with part(EVALUATION), stack.attached():
-        for batch in batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device):
+        for batch in reusing(stack, tokens, order) if again else plain:
             found[:, batch.items] = stack.logits(batch).cpu().numpy()
     return found
 

@@ -56,6 +56,11 @@ class Trained(ABC):
         """
         return {}
 
+    @property
+    def reads_padding(self) -> bool:
+        """Whether what padding is computed to changes what it computes for real tokens."""
+        return False
+
     def rates(self) -> Mapping[str, float]:
         """Name -> factor of the learning rate, for tensors that learn faster or slower than the rest."""
         return {}

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from selector.__main__ import main
 from selector.study import StudySpec
 from storage.database import Database
+from trainers.checks import examine
 
 PAIRS = ((b"good", b"yes"), (b"bad", b"no"))
 MANY = b"text,label\n" + b"".join(b"plot %d %s,%s\n" % (i, *PAIRS[i % 2]) for i in range(160))
@@ -181,3 +182,22 @@ def test_what_the_backbone_or_the_task_does_not_allow_is_told_too(
     assert "full fine-tuning is left out" in texts(page).replace("\\", "")
     assert page.code[0].value.count("--folds 1") == 1
     assert not database.studies()
+
+
+def test_data_are_examined_again_only_when_other_rows_or_columns_are_asked_for(
+    database: Database, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examined = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        examined.append(given)
+        return examine(*given, **named)
+
+    monkeypatch.setattr("selector.checking.examine", counted)
+    page = filled(tiny_folder)
+    for key, value, times in (("trials", 5, 1), ("patience", 3, 1), ("seed", 9, 2)):
+        page.number_input(key="folds").set_value(1)
+        page.number_input(key=key).set_value(value)
+        page.run()
+        assert not page.exception and not page.error, texts(page)
+        assert len(examined) == times, key

@@ -103,7 +103,9 @@ def test_without_patience_nothing_is_scored_more_often(
 ) -> None:
     scored = []
     plain = trainers.train.logits_of
-    monkeypatch.setattr(trainers.train, "logits_of", lambda *given: scored.append(1) or plain(*given))
+    monkeypatch.setattr(
+        trainers.train, "logits_of", lambda *given, **named: scored.append(1) or plain(*given, **named)
+    )
     list(rungs(tiny_folder, task, SLOW, FAST, STEADY, patience=None))
     assert len(scored) == 3  # one for each rung
     scored.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.feature_selection import f_classif
@@ -12,7 +14,7 @@ from tiny import CLASSES, data_of, sentences, task_of
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
-from trainers.data import Data
+from trainers.data import Data, prepare
 from trainers.method import METHODS
 from trainers.probe import features, linear_probe, separation
 from trainers.stack import Candidate, Stack
@@ -47,6 +49,19 @@ def test_probe_equals_scikit_learn_and_predicts_the_same_as_a_stack(classes: int
 def test_a_class_without_training_rows_is_never_predicted(backbone: Backbone) -> None:
     probe = linear_probe(backbone, data_with(backbone, 2, labels=3))
     assert set(probe.test_logits.argmax(1)) <= {0, 1}
+
+
+def test_features_of_each_row_are_computed_once_with_folds_too(backbone: Backbone) -> None:
+    rows, test = sentences(24), sentences(6, seed=1)
+    task = replace(task_of(rows, rows, test), folds=np.arange(24) % 3)
+    for _ in range(2):  # as tokenised now, and as kept on disk
+        seen: list[int] = []
+        handle = backbone.model.register_forward_hook(
+            lambda _, __, output, seen=seen: seen.append(len(output[0]))
+        )
+        linear_probe(backbone, prepare(task, backbone))
+        handle.remove()
+        assert sum(seen) == 30
 
 
 @pytest.mark.parametrize("classes", [2, 5])
