@@ -97,16 +97,6 @@ def estimate(found: Mapping[str, Any]) -> str:
     return f"{found['mean']:.3f} (95 % interval {found['low']:.3f} to {found['high']:.3f}, {seeds})"
 
 
-def size(count: int) -> str:
-    """Bytes in the largest unit that keeps the number above one."""
-    value = float(count)
-    for unit in ("bytes", "KB", "MB"):
-        if value < 1000:
-            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} GB"
-
-
 def when(moment: str) -> str:
     """An ISO time as date and time of day here."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")

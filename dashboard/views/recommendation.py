@@ -11,10 +11,11 @@ import streamlit as st
 from dashboard.charts import intervals
 from dashboard.frames import contenders
 from dashboard.studies import choose, facts, is_active, load
-from dashboard.words import contender_name, estimate, method_name, metric_name, plain, size, when
+from dashboard.words import contender_name, estimate, method_name, metric_name, plain, when
 from selector.archive import zip_folder
 from selector.errors import USER_ERRORS
 from selector.leaderboard import config_text
+from selector.phrases import size
 from selector.study import Study
 
 
@@ -49,10 +50,11 @@ def show_doubts(found: dict[str, Any], metric: str) -> None:
     """What the highest score hides, and what would change the choice; earlier versions' studies lack both."""
     curse = found.get("winners_curse")
     if curse is not None:
+        change = round(-100 * curse["expected_drop"], 1)
         st.metric(
             f"Highest validation {metric}, as expected on new data",
             f"{curse['highest'] - curse['expected_drop']:.3f}",
-            f"{-100 * curse['expected_drop']:.1f} points",
+            f"{change:.1f} points" if change else None,
             delta_color="off",
             help=f"Winner's curse: the highest of {curse['contenders']} scores is {curse['highest']:.3f}, "
             "but partly by luck. Random halves of the validation rows, of which one chooses and the other "

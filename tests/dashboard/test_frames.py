@@ -8,7 +8,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from dashboard.frames import board, contenders, curve_points, finished
-from dashboard.words import duration, number, plain, size
+from dashboard.words import duration, number, plain
 from storage.records import Study
 
 
@@ -69,12 +69,6 @@ def test_numbers_read_well() -> None:
         "8",
         "query value",
         "True",
-    ]
-    assert [size(count) for count in (0, 999, 160_000, 2_500_000)] == [
-        "0 bytes",
-        "999 bytes",
-        "160.0 KB",
-        "2.5 MB",
     ]
     assert [duration(seconds) for seconds in (0.64, 42.9, 185, 7_800)] == [
         "0.6 s",
