@@ -7,6 +7,7 @@ of each method first and the others in random order, spends a budget of so many 
 the best on validation of those that it trained to the end. Its regret is the test score of the best
 configuration of the pool less that of the chosen one, in points. Every plan sees the same orders;
 differences to random search in full are paired, and their 95 % intervals resample datasets, then seeds.
+Told are also how early a ranking tells the last one, and whether mixtures win.
 Nothing is trained here. The cutting rules are the product's own (selector/halving.py) and Ray Tune's own
 (ASHA with its defaults, four trials side by side; in the few trials of these budgets Optuna's TPE draws at
 random, as its first ten trials are). Finalists' seeds and halving's lead over several devices are left out.
@@ -25,14 +26,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ray.tune.schedulers import AsyncHyperBandScheduler
+from scipy.stats import spearmanr
 
 from selector.halving import RUNG_SHARES, Standing, keep, plan
 
-ORDERS = 300
+ORDERS = 100
 """Random orders of the pool for each dataset and seed."""
 BUDGETS = (4, 6, 8, 10, 12)
 """In whole trainings."""
 DRAWS = 4000
+MIXTURE = "unipelt"
 SIDE_BY_SIDE = 4
 """Trials that ASHA sees at once."""
 
@@ -177,6 +180,8 @@ class Plan:
 
 
 RANDOM = "random search in full"
+WHOLE = "defaults first, in full"
+PRODUCT = "defaults first, halving 25 %, 50 % in eights (the product's)"
 PLANS: dict[str, Plan] = {
     RANDOM: Plan(in_full),
     "random, Ray Tune's ASHA": Plan(asha),
@@ -185,10 +190,8 @@ PLANS: dict[str, Plan] = {
     "random, halving 12.5 %, 25 %, 50 % in eights": Plan(halved((0.125, 0.25, 0.5, 1.0), 8)),
     "random, halving 25 % in eights, best 2 go on": Plan(halved((0.25, 1.0), 8, least=2)),
     "random, hyperband of eights": Plan(hyperband(8)),
-    "defaults first, in full": Plan(in_full, defaults_first=True),
-    "defaults first, halving 25 %, 50 % in eights (the product's)": Plan(
-        halved(RUNG_SHARES, 8), defaults_first=True
-    ),
+    WHOLE: Plan(in_full, defaults_first=True),
+    PRODUCT: Plan(halved(RUNG_SHARES, 8), defaults_first=True),
 }
 
 
@@ -254,6 +257,35 @@ def stopping(pools: Sequence[Pool]) -> dict[str, dict[str, float]]:
     return found
 
 
+def early(pools: Sequence[Pool]) -> dict[str, float]:
+    """Epoch -> rank correlation of the scores then with those at the end, mean over pools."""
+    found = {}
+    for epoch in range(1, pools[0].epochs):
+        values = []
+        for pool in pools:
+            finite = pool.validation[np.isfinite(pool.validation).all(axis=1)]
+            values.append(spearmanr(finite[:, epoch - 1], finite[:, -1]).statistic)
+        found[str(epoch)] = float(np.nanmean(values))
+    return found
+
+
+def mixtures(pools: Sequence[Pool]) -> dict[str, Any]:
+    """Test points of the best mixture less those of the best of as many others, both chosen on validation.
+
+    The others are drawn at random, many times.
+    """
+    differences = []
+    for pool in pools:
+        mixed = [i for i, method in enumerate(pool.methods) if method == MIXTURE]
+        others = [i for i, method in enumerate(pool.methods) if method != MIXTURE]
+        chance = np.random.default_rng(0)
+        draws = [chance.choice(others, len(mixed), replace=False).tolist() for _ in range(ORDERS)]
+        behind = float(np.mean([regret(pool, _best(pool, some)) for some in draws]))
+        differences.append(behind - regret(pool, _best(pool, mixed)))
+    values = np.array(differences)
+    return {"mixtures": len(mixed), "points": float(values.mean()), "interval": interval(values, pools)}
+
+
 def _stops(curve: NDArray[np.float64], patience: int) -> int:
     best, since = -np.inf, 0
     for epoch, score in enumerate(curve, start=1):
@@ -307,6 +339,15 @@ def main() -> None:
             for name, values in found.items()
             if name != RANDOM
         },
+        "halving_less_whole": [
+            {
+                "points": float((found[PRODUCT] - found[WHOLE])[:, i].mean()),
+                "interval": interval((found[PRODUCT] - found[WHOLE])[:, i], pools),
+            }
+            for i in range(len(BUDGETS))
+        ],
+        "early": early(pools),
+        "mixtures": mixtures(pools),
         "defaults": {"trainings": pools[0].defaults, "regret": float(defaults.mean())},
         "patience": stopping(pools),
     }
@@ -336,6 +377,19 @@ def told(result: dict[str, Any]) -> str:
             f"patience of {patience}: {values['epochs_saved']:.0%} of the epochs saved, "
             f"{values['points_lost']:.2f} points of validation lost"
         )
+    cells = [
+        f"{one['points']:+.2f} [{one['interval'][0]:+.2f} {one['interval'][1]:+.2f}]"
+        for one in result["halving_less_whole"]
+    ]
+    lines.append("the product's halving less the same in full, with its interval:")
+    lines.append(" " * 26 + "".join(f"{cell:>20}" for cell in cells))
+    curve = ", ".join(f"{value:.2f} after {epoch}" for epoch, value in result["early"].items())
+    lines.append(f"rank correlation with the end: {curve} epochs")
+    mixed = result["mixtures"]
+    lines.append(
+        f"the best of {mixed['mixtures']} mixtures less the best of as many others: {mixed['points']:+.2f} "
+        f"points of test score, 95 % interval {mixed['interval'][0]:+.2f} to {mixed['interval'][1]:+.2f}"
+    )
     lines.append("in brackets: 95 % interval of the difference to random search in full; below 0 is better")
     return "\n".join(lines)
 
