@@ -16,13 +16,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from measuring import Contender, alternate, as_json, ratio, speeds, table
 from peers import Setting
-from training import bucketed, facts_of, setting_of
+from training import bucketed, facts_of, setting_of, setting_options
 
 from trainers.backbone import Backbone
 from trainers.batches import training_order
@@ -154,18 +153,7 @@ def told(result: dict[str, Any], speeds_table: str) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--rows", type=int, default=2000, help="training rows that are drawn from --data")
-    parser.add_argument("--backbone")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=8, help="batches of a repeat")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser = setting_options(__doc__)
     parser.add_argument("--sizes", default="1,4", help="candidates in a stack")
     parser.add_argument("--layers", default="top half,top third,top 1", help="that carry modules")
     parser.add_argument("--quick", action="store_true", help="two repeats of three steps")

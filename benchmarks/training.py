@@ -243,9 +243,10 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _options() -> argparse.Namespace:
+def setting_options(description: str | None) -> argparse.ArgumentParser:
+    """The options that `setting_of` reads."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rows", type=int, default=2000, help="training rows that are drawn from --data")
@@ -256,6 +257,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=8, help="batches of a repeat")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    return parser
+
+
+def _options() -> argparse.Namespace:
+    parser = setting_options(__doc__)
     parser.add_argument("--sizes", default="1,4,8,16,32", help="candidates in a stack")
     parser.add_argument("--mixtures", type=int, default=3, help="so many of the sizes for UniPELT, too")
     parser.add_argument("--processes", default="", help="such as 2,4")
