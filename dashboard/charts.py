@@ -77,6 +77,7 @@ COSTS = {
     "bytes": Axis("stored bytes", "%{x:,} bytes"),
     "latency": Axis("time for one text, in units of the plain backbone", "%{x:.2f} times", log=False),
     "seconds": Axis("device seconds of training", "%{x:.1f} s"),
+    "memory": Axis("bytes of memory to train it alone, beside the backbone", "%{x:,} bytes of memory"),
 }
 """Column -> its axis; smaller is better."""
 

@@ -50,6 +50,7 @@ def board(study: Study) -> pd.DataFrame:
             "score": finite(row.validation),
             "bytes": row.stored_bytes,
             "latency": row.latency,
+            "memory": row.training_bytes,
             "parameters": row.trainable_parameters,
             "seconds": row.seconds,
             "origin": row.origin or None,
@@ -66,11 +67,12 @@ def board(study: Study) -> pd.DataFrame:
         "score",
         "bytes",
         "latency",
+        "memory",
         "parameters",
         "seconds",
         "origin",
     ]
-    whole = dict.fromkeys(("trial", "parameters", "bytes"), "Int64")
+    whole = dict.fromkeys(("trial", "parameters", "bytes", "memory"), "Int64")
     real = dict.fromkeys(("epochs", "score", "seconds", "latency"), "float64")
     return pd.DataFrame(rows, columns=columns).astype({**whole, **real})
 

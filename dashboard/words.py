@@ -48,6 +48,7 @@ COST_NAMES = {
     "bytes": "stored bytes",
     "latency": "inference latency",
     "seconds": "training time",
+    "memory": "training memory",
 }
 MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|$~:&-])")
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 import numpy as np
 import torch
 
+from selector.candidate_memory import MAX_STACK
 from selector.jobs import BaselineResult, Baselines, Bench, Calibration, Result
-from selector.stack_group import MAX_STACK
 from trainers.backbone import Backbone
 from trainers.baselines import BaselineScores, text_baselines
 from trainers.calibration import can_calibrate, seconds_per_epoch

@@ -52,6 +52,8 @@ class Entry:
     """Where its training stands; None: it begins from its seed."""
     latency: Mapping[str, Any] | None = None
     """Of a trial that is taken up again, as it was measured before."""
+    training_bytes: int | None = None
+    """Memory that training it takes, likewise."""
     keep_module: bool = True
     """Whether the trained module comes back; of full fine-tuning one is enough."""
 
@@ -66,6 +68,7 @@ class Entry:
             stored_bytes=trial.stored_bytes or 0,
             parameters=trial.trainable_parameters or 0,
             latency=trial.latency,
+            training_bytes=trial.training_bytes,
         )
 
 
@@ -130,6 +133,8 @@ class Outcome:
     """With folds, what the module itself gives on the validation rows; else that is `validation_logits`."""
     latency: Mapping[str, Any] | None = None
     """As `trainers.latency.Latency` writes itself; None where it was not measured now."""
+    training_bytes: int | None = None
+    """As `trainers.step_memory` tells; None after the first rung, or where it cannot be told."""
     message: str = ""
     checkpoint: bytes | None = None
     """Where the training of a trial that goes on stands; None where it cannot be told or is too large."""

@@ -51,6 +51,8 @@ class Row:
     """Who proposed it; empty where that was not kept."""
     latency: float | None = None
     """For one text, in units of the plain backbone; None where it was not measured."""
+    training_bytes: int | None = None
+    """Memory that training it alone takes beside the backbone; None where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,7 @@ def _row(trial: Trial, metric: str, trials: Sequence[Trial]) -> Row:
         repeats=Repeats(mean=fmean(repeated), seeds=len(repeated)) if repeated else None,
         origin=trial.origin or "",
         latency=median(timed) if timed else None,
+        training_bytes=trial.training_bytes,
     )
 
 

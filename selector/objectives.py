@@ -11,9 +11,9 @@ from selector.pareto import hypervolume, ranks
 from storage.records import State, Study, Trial
 
 METRIC = "metric"
-COSTS = ("parameters", "bytes", "latency", "seconds")
-"""Smaller is better: trained numbers, stored bytes, latency in units of the plain backbone, and device
-seconds of training. Peak memory is not among them: candidates share a stack, and none can be charged."""
+COSTS = ("parameters", "bytes", "latency", "seconds", "memory")
+"""Smaller is better: trained numbers, stored bytes, latency in units of the plain backbone, device seconds of
+training, and the bytes that training a candidate alone takes beside the frozen backbone."""
 OBJECTIVES = (METRIC, *COSTS)
 BEST_METRIC = 1.0
 """No metric of ours goes higher."""
@@ -42,13 +42,15 @@ def costs_of(
     stored_bytes: int | None,
     latency: Mapping[str, Any] | None,
     seconds: float,
+    training_bytes: int | None,
 ) -> tuple[float, ...]:
-    """What each objective but the metric is for a module; infinite where it was not measured."""
+    """What each objective but the metric is for a module; infinite where it is not known."""
     known = {
         "parameters": math.inf if parameters is None else float(parameters),
         "bytes": math.inf if stored_bytes is None else float(stored_bytes),
         "latency": math.inf if latency is None else float(latency["ratio"]),
         "seconds": seconds,
+        "memory": math.inf if training_bytes is None else float(training_bytes),
     }
     return tuple(known[name] for name in objectives if name != METRIC)
 
@@ -65,6 +67,7 @@ def values_of(trial: Trial, objectives: Sequence[str], metric: str) -> tuple[flo
         stored_bytes=trial.stored_bytes,
         latency=trial.latency,
         seconds=math.inf if last is None else last.seconds,
+        training_bytes=trial.training_bytes,
     )
     found = dict(zip([name for name in objectives if name != METRIC], costs, strict=True))
     score = math.nan if last is None else last.metrics[metric]

@@ -121,7 +121,8 @@ GpusPerWorker = Annotated[
 Objective = Annotated[
     str,
     typer.Option(
-        help="What is searched for: metric, or metric with one or two of parameters, bytes, latency, seconds."
+        help="What is searched for: metric, or metric with one or two of parameters, bytes, latency, "
+        "seconds, memory."
     ),
 ]
 MaxParameters = Annotated[

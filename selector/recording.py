@@ -77,6 +77,7 @@ class Recording:
             reports=reports,
             message=outcome.message,
             latency=trial.latency if outcome.latency is None else outcome.latency,
+            training_bytes=trial.training_bytes if outcome.training_bytes is None else outcome.training_bytes,
             module_file=None if outcome.module is None else self._files.put(outcome.module),
             predictions_file=None
             if logits is None
@@ -143,6 +144,7 @@ def _found(trial: Trial) -> dict[str, Any]:
         "module_file": trial.module_file,
         "predictions_file": trial.predictions_file,
         "checkpoint_file": trial.checkpoint_file,
+        "training_bytes": trial.training_bytes,
     }
 
 

@@ -58,6 +58,7 @@ def _trial(trial: Trial, metric: str) -> dict[str, Any]:
         "trainable_parameters": trial.trainable_parameters,
         "stored_bytes": trial.stored_bytes,
         "latency": trial.latency,
+        "training_bytes": trial.training_bytes,
         "gates": _gates(trial),
         "message": trial.message,
     }

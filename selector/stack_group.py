@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from selector.candidate_memory import in_parts
 from selector.full_finetuning import METHOD as FULL
 from selector.jobs import EARLY_STOPPING, Bracket, Entry, Outcome
 from storage.records import State
@@ -26,8 +27,6 @@ from trainers.reusing import stands_high
 from trainers.stack import Candidate
 from trainers.stack import State as Tensors
 
-MAX_STACK = 8
-"""Candidates in one stack. On a CPU larger ones gain nothing and leave its cache (docs/performance.md)."""
 MAX_CHECKPOINT_BYTES = 64 * 2**20
 """Of one candidate: 5.6 million trained numbers with their two moments. Larger ones, such as full
 fine-tuning, are trained again from their seed when a study is taken up."""
@@ -42,7 +41,7 @@ OUT_OF_MEMORY = (
 
 
 def stacks(entries: Sequence[Entry], backbone: Backbone, left: Sequence[Entry] = ()) -> list[list[Entry]]:
-    """Entries that may share a stack, at most `MAX_STACK` together, and do not hold each other up.
+    """Entries that may share a stack, do not hold each other up, and together fit into memory.
 
     Those that have `left` the bracket tell who stood beside whom: the same stack gives the same numbers.
     """
@@ -51,7 +50,7 @@ def stacks(entries: Sequence[Entry], backbone: Backbone, left: Sequence[Entry] =
         config = config_of(entry)
         key = (config.stack_key, stands_high(config, backbone), entry.number if config.alone else None)
         alike.setdefault(key, []).append(entry)
-    parts = [group[i : i + MAX_STACK] for group in alike.values() for i in range(0, len(group), MAX_STACK)]
+    parts = [part for group in alike.values() for part in in_parts(group, backbone.device)]
     numbers = {entry.number for entry in entries}
     staying = [[entry for entry in part if entry.number in numbers] for part in parts]
     return [part for part in staying if part]

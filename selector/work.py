@@ -10,6 +10,7 @@ from typing import Any
 from selector.allowance import Meter
 from selector.baseline_work import score_baselines
 from selector.candidate_latency import time_entries
+from selector.candidate_memory import weighed
 from selector.halving import Standing, keep, keep_best
 from selector.jobs import Bench, Bracket, Entry, Job, Outcome, Result, Rung
 from selector.objectives import costs_of
@@ -43,9 +44,10 @@ class Worker:
 
 
 def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
+    bracket = weighed(bracket, backbone, data)
     entries, latencies, slow = time_entries(bracket, backbone, data)
     if not entries:
-        yield Rung(bracket=bracket.number, rung=0, outcomes=tuple(_with(latencies, slow)))
+        yield Rung(bracket=bracket.number, rung=0, outcomes=tuple(_with(bracket, latencies, slow)))
         return
     groups = [StackGroup(part, bracket, backbone, data) for part in stacks(entries, backbone, bracket.left)]
     meter = Meter(bracket.allowance)
@@ -74,14 +76,20 @@ def _train(bracket: Bracket, backbone: Backbone, data: Data) -> Iterator[Rung]:
         groups = [group for group in groups if group.numbers]
         stand = {number: one for group in groups for number, one in group.checkpoints.items()}
         outcomes = [replace(one, checkpoint=stand.get(one.number)) for one in outcomes]
-        first = _with(latencies, [*slow, *outcomes]) if rung == 0 else outcomes
+        first = _with(bracket, latencies, [*slow, *outcomes]) if rung == 0 else outcomes
         yield Rung(bracket=bracket.number, rung=rung, outcomes=tuple(first))
         if not groups:
             return
 
 
-def _with(latencies: Mapping[int, Mapping[str, Any]], outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [replace(one, latency=latencies.get(one.number, one.latency)) for one in outcomes]
+def _with(
+    bracket: Bracket, latencies: Mapping[int, Mapping[str, Any]], outcomes: Sequence[Outcome]
+) -> list[Outcome]:
+    sizes = {entry.number: entry.training_bytes for entry in bracket.entries}
+    return [
+        replace(one, latency=latencies.get(one.number, one.latency), training_bytes=sizes[one.number])
+        for one in outcomes
+    ]
 
 
 def _kept(
@@ -97,6 +105,7 @@ def _kept(
             stored_bytes=entry.stored_bytes,
             latency=latencies.get(entry.number),
             seconds=reports[entry.number].seconds,
+            training_bytes=entry.training_bytes,
         )
 
     standings = [

@@ -111,6 +111,7 @@ def _trial(row: TrialRow) -> Trial:
         predictions_file=row.predictions_file,
         checkpoint_file=row.checkpoint_file,
         latency=row.latency,
+        training_bytes=row.training_bytes,
         message=row.message,
     )
 

@@ -96,6 +96,9 @@ class Trial:
     trial, and where it would be too large."""
     latency: Mapping[str, Any] | None = None
     """Inference latency as `trainers.latency.Latency` writes itself; None where it was not measured."""
+    training_bytes: int | None = None
+    """Memory that training it alone takes beside the frozen backbone; None before it is trained, where it
+    could not be told, and for trials from before this was kept."""
     message: str = ""
     """Why a trial failed or stopped early, in one line."""
 

@@ -90,6 +90,7 @@ class TrialRow(Base):
     predictions_file: Mapped[str | None]
     checkpoint_file: Mapped[str | None]
     latency: Mapped[dict[str, Any] | None]
+    training_bytes: Mapped[int | None] = mapped_column(BigInteger)
     message: Mapped[str] = mapped_column(Message, default="")
     reports: Mapped[list[ReportRow]] = relationship(lazy="raise", order_by="ReportRow.rung")
 

@@ -135,6 +135,7 @@ def _row(study_id: int, trial: Trial) -> TrialRow:
         predictions_file=trial.predictions_file,
         checkpoint_file=trial.checkpoint_file,
         latency=None if trial.latency is None else dict(trial.latency),
+        training_bytes=trial.training_bytes,
         message=trial.message,
     )
 

@@ -11,6 +11,7 @@ from dashboard.charts import learning_curves, score_against_cost
 from dashboard.frames import board, curve_points
 from dashboard.studies import choose, facts, is_active, load
 from dashboard.words import COST_NAMES, method_name, metric_name, number, plain, state_name
+from selector.phrases import size
 from selector.study import Study
 
 
@@ -63,6 +64,8 @@ def show_trial(study: Study, trial_number: int, metric: str) -> None:
     values = {**trial.config, "seed": trial.seed}
     if trial.latency is not None:
         values["latency, times the plain backbone"] = trial.latency["ratio"]
+    if trial.training_bytes is not None:
+        values["memory to train it, beside the backbone"] = size(trial.training_bytes)
     left.table(
         pd.DataFrame(
             {"value": [number(value) for value in values.values()]},

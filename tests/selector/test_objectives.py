@@ -50,6 +50,8 @@ def test_objectives_of_a_trial_come_in_the_order_they_were_asked_for() -> None:
     assert values_of(trial(2, 0.9, 1.25), ("metric", "bytes", "parameters"), "accuracy") == (0.9, 1200, 300)
     assert directions(objectives) == ["minimize", "maximize", "minimize"]
     assert values_of(trial(2, 0.9, None), ("metric", "latency"), "accuracy") == (0.9, math.inf)
+    assert values_of(trial(2, 0.9, 1.0, training_bytes=70), ("metric", "memory"), "accuracy") == (0.9, 70.0)
+    assert values_of(trial(2, 0.9, 1.0), ("metric", "memory"), "accuracy") == (0.9, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_objectives_of_a_trial_come_in_the_order_they_were_asked_for() -> None:
         (("metric", "speed"), "objective 'speed' is unknown; name metric"),
         (("metric", "bytes", "latency", "seconds"), "name metric, alone or with one or two of"),
         (("metric", "bytes", "bytes"), "name metric, alone or with"),
-        (("metric", "memory"), "objective 'memory' is unknown"),
+        (("metric", "energy"), "objective 'energy' is unknown"),
     ],
 )
 def test_impossible_objectives_are_refused(names: tuple[str, ...], words: str) -> None:

@@ -9,10 +9,12 @@ import pytest
 from tiny import make_backbone, sentences, task_of
 
 import trainers.methods  # noqa: F401
+from selector.candidate_memory import MAX_STACK
 from selector.jobs import Bench, Bracket, Entry
-from selector.stack_group import MAX_STACK, stacks
+from selector.stack_group import stacks
 from selector.work import Worker
 from storage.records import State
+from trainers import step_memory
 from trainers.backbone import Backbone, load
 
 LAYERS = ("all", "top half", "every second", "top 1", "bottom half", "top half", "2 3", "0 3")
@@ -70,6 +72,28 @@ def test_backbones_whose_layers_cannot_be_parted_have_one_stack_for_all(
     t5 = load(str(make_backbone(tmp_path, "t5", num_layers=4)), dtype="fp32")
     entries = [entry(number, layers) for number, layers in enumerate(LAYERS)]
     assert numbers(stacks(entries, t5)) == [list(range(len(LAYERS)))]
+
+
+def test_what_memory_does_not_hold_in_one_stack_is_trained_in_several_alike(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = task_of(*(sentences(24, seed) for seed in range(3)))
+    worker = Worker(Bench(study=1, task=task, backbone=str(folder), dtype="fp32"))
+    entries = tuple(entry(number, "all", learning_rate=1e-2) for number in range(4))
+    bracket = Bracket(
+        number=0, entries=entries, rungs=(1, 2, 3), metric="accuracy", order_seed=0, final=False
+    )
+    first, *_, whole = worker.perform(bracket)
+    (size,) = {one.training_bytes for one in first.outcomes}
+    assert size is not None and size > 0 and {one.training_bytes for one in whole.outcomes} == {None}
+    monkeypatch.setattr(step_memory, "memory_part", lambda device: 5.0 * size)  # half of it holds two
+    weighed = [replace(one, training_bytes=size) for one in entries]
+    assert numbers(stacks(weighed, worker.backbone)) == [[0, 1], [2, 3]]
+    *_, parted = worker.perform(bracket)
+    losses = [
+        {one.number: one.report and one.report.metrics["loss"] for one in r.outcomes} for r in (whole, parted)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_bracket_of_two_stacks_scores_its_trials_as_brackets_of_one_do(folder: Path) -> None:

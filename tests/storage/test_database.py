@@ -48,7 +48,9 @@ def running_study(database: Database, trials: int = 2) -> Study:
 
 def test_study_read_by_another_process_equals_what_was_written(url: str, database: Database) -> None:
     study_id = running_study(database, trials=1).id
-    database.record_rung(study_id, {0: report()}, {0: State.RUNNING}, {}, {0: LATENCY})
+    database.record_rung(
+        study_id, {0: report()}, {0: State.RUNNING}, {}, {0: LATENCY}, {0: {"training_bytes": 3_000_000_000}}
+    )
     database.record_rung(study_id, {0: report(rung=1, gates=GATES)}, {}, {0: "slow"})
     database.finish_trial(
         study_id, 0, State.COMPLETE, test={"accuracy": 0.75}, module_file="a" * 64, stored_bytes=2**40
@@ -82,6 +84,7 @@ def test_study_read_by_another_process_equals_what_was_written(url: str, databas
             reports=(report(), report(rung=1, gates=GATES)),
             test={"accuracy": 0.75},
             latency=LATENCY,
+            training_bytes=3_000_000_000,
             module_file="a" * 64,
             stored_bytes=2**40,
             message="slow",
