@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from selector.allowance import Meter
-from selector.baseline_work import score_baselines
+from selector.calibrating import calibrated
 from selector.candidate_latency import time_entries
 from selector.candidate_memory import weighed
 from selector.halving import Standing, keep, keep_best
@@ -37,6 +37,10 @@ class Worker:
         if isinstance(job, Bracket):
             yield from _train(job, self.backbone, self.data)
         else:
+            yield from calibrated(job.rungs, self.backbone, self.data) if job.rungs else ()
+            # Loads scikit-learn, which takes a second: a worker that trains brackets only goes without.
+            from selector.baseline_work import score_baselines
+
             yield from score_baselines(job, self.bench, self.backbone, self.data)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from datasketch import MinHash
 from numpy.typing import NDArray
 
 Pairs = NDArray[np.int64]
@@ -59,6 +58,9 @@ def near_duplicates(parts: Sequence[Counted]) -> Pairs:
 
 def signatures_of(texts: Counted) -> NDArray[np.uint32]:
     """MinHash signatures [texts, HASHES]; the same in every process."""
+    # Loads parts of SciPy, which takes a third of a second: who compares no texts goes without.
+    from datasketch import MinHash
+
     signatures = np.empty((len(texts), HASHES), dtype=np.uint32)
     hashed = MinHash.generator(map(shingles, texts), num_perm=HASHES, seed=1, hashfunc=zlib.crc32)
     for row, sketch in enumerate(hashed):
