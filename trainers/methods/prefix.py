@@ -112,7 +112,9 @@ class PrefixMLPDelta(KeyValueDelta):
         return {"visible": torch.ones(self.length)}
 
     def keys_values(self, tensors: Tensors, x: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        both = _reparametrised(tensors).unsqueeze(1)
+        # What layers share is padded to the largest candidate, the rest to the largest with this layer.
+        embedding = tensors["embedding"][:, : tensors["visible"].shape[1]]
+        both = _reparametrised({**tensors, "embedding": embedding}).unsqueeze(1)
         return both[..., : self.width], both[..., self.width :]
 
     def settle(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -123,4 +125,5 @@ class PrefixMLPDelta(KeyValueDelta):
 def _reparametrised(tensors: Tensors) -> Tensor:
     """Keys and values side by side, `[candidates, length, 2 * width]`."""
     inner = torch.baddbmm(tensors["in.bias"].unsqueeze(1), tensors["embedding"], tensors["in.weight"].mT)
-    return torch.baddbmm(tensors["out.bias"].unsqueeze(1), inner.tanh(), tensors["out.weight"].mT)
+    out = tensors["out.weight"]
+    return torch.baddbmm(tensors["out.bias"].unsqueeze(1), inner.tanh()[..., : out.shape[-1]], out.mT)
