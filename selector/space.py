@@ -42,7 +42,7 @@ class Space:
 
 def _searches(domain: Domain, value: Any) -> bool:
     """Whether a value is among those of a domain that are tried, not only allowed."""
-    return Choice(*domain.options).contains(value) if isinstance(domain, Choice) else domain.contains(value)
+    return domain.searches(value) if isinstance(domain, Choice) else domain.contains(value)
 
 
 def space_of(

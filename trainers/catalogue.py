@@ -131,7 +131,7 @@ FIELD_HEADINGS = ("method", "field", "values", "default", "counts only")
 
 def _fields(methods: Sequence[type[MethodConfig]]) -> Iterator[Sequence[str]]:
     """The fields of every method, then what each method has of its own."""
-    every: type[Any] = MethodConfig
+    every: type[MethodConfig] = MethodConfig  # type: ignore[type-abstract]
     common = {name: (domain, _default(every, name)) for name, domain in domains(every).items()}
     for name, (domain, default) in common.items():
         if name == "learning_rate":

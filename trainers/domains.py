@@ -60,9 +60,11 @@ class Choice:
         object.__setattr__(self, "hint", hint)
 
     def contains(self, value: object) -> bool:
-        if any(value == option and type(value) is type(option) for option in self.options):
-            return True
-        return self.also is not None and self.also(value)
+        return self.searches(value) or (self.also is not None and self.also(value))
+
+    def searches(self, value: object) -> bool:
+        """Whether it is among those that are searched, not only allowed."""
+        return any(value == option and type(value) is type(option) for option in self.options)
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(str, self.options)) + (f", or {self.hint}" if self.hint else "")

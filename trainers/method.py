@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_type_hints
 
 from trainers.domains import CLASS_WEIGHTS, FOCAL, LAYERS, WARMUP, Choice, Domain, Float, Int, When
@@ -122,7 +123,7 @@ class MethodConfig(ABC):
 
     def values(self) -> dict[str, Any]:
         """Field -> value, only those that count for this configuration; JSON values."""
-        everything = dataclasses.asdict(self)
+        everything = {name: getattr(self, name) for name in domains(type(self))}
         conditions = conditions_of(type(self))
         return {
             name: value
@@ -131,7 +132,8 @@ class MethodConfig(ABC):
         }
 
 
-def domains(config: type[MethodConfig]) -> dict[str, Domain]:
+@cache
+def domains(config: type[MethodConfig]) -> Mapping[str, Domain]:
     """Field -> domain, in the order of the fields.
 
     Raises:
@@ -143,13 +145,15 @@ def domains(config: type[MethodConfig]) -> dict[str, Domain]:
         if domain is None:
             raise TypeError(f"{config.__name__}.{name} has no domain; write Annotated[int, Int(1, 64)] = 8")
         found[name] = domain
-    return found
+    return MappingProxyType(found)
 
 
-def conditions_of(config: type[MethodConfig]) -> dict[str, When]:
+@cache
+def conditions_of(config: type[MethodConfig]) -> Mapping[str, When]:
     """Field -> condition, for those fields that count only sometimes."""
     notes_of = _annotations(config)
-    return {name: note for name, notes in notes_of.items() for note in notes if isinstance(note, When)}
+    found = {name: note for name, notes in notes_of.items() for note in notes if isinstance(note, When)}
+    return MappingProxyType(found)
 
 
 @cache
