@@ -12,8 +12,11 @@ import plotly.graph_objects as go
 
 from dashboard.words import METHODS, method_name
 
-PALETTE = ("#4C78A8", "#F58518", "#54A24B", "#B279A2", "#E45756", "#72B7B2", "#9D755D", "#D6A92B")
-"""Middle tones, readable on white and on black."""
+PALETTE = (
+    *("#4C78A8", "#F58518", "#54A24B", "#B279A2", "#E45756", "#72B7B2", "#9D755D", "#D6A92B"),
+    *("#7B6FD0", "#3B8E8C", "#E377B5", "#8C9A2E", "#A8456B", "#5FA8E0"),
+)
+"""Middle tones, readable on white and on black; one for each method of our own."""
 GREY = "#888888"
 MARKER_SIZE = 10
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from selector.leaderboard import Row, baselines, leaderboard
 from selector.narrowing import searched_in_words
-from selector.phrases import BASELINE_NAMES
+from selector.phrases import BASELINE_NAMES, size
 from selector.study import DEFAULT_DATABASE
 from storage.records import State, Study
 
@@ -121,11 +121,14 @@ def front_table(front: Mapping[str, Any], metric: str) -> Table:
     for name in ("trial", *(words.get(name, name) for name in front["objectives"])):
         table.add_column(name, no_wrap=True)
     for trial, values in zip(front["trials"], front["values"], strict=True):
-        table.add_row(str(trial), *map(_value, values))
+        cells = map(_value, front["objectives"], values)
+        table.add_row(str(trial), *cells)
     return table
 
 
-def _value(value: float) -> str:
+def _value(objective: str, value: float) -> str:
+    if objective in ("bytes", "memory"):
+        return size(round(value))
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
 
 

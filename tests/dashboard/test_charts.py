@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+import trainers.methods  # noqa: F401
 from dashboard.charts import colour_of, intervals, learning_curves, pareto_front, score_against_cost
 from dashboard.frames import board, contenders, curve_points
 from storage.records import Study
+from trainers.method import METHODS
 
 
 def sizes(*rows: tuple[int, int, float]) -> pd.DataFrame:
@@ -66,6 +68,11 @@ def test_size_chart_marks_the_front_and_draws_baselines_across(study: Study) -> 
     probe = traces["baseline: linear_probe"]
     assert list(probe.y) == [0.75, 0.75] and probe.line.dash != "solid"
     assert min(probe.x) < 9_000 and max(probe.x) > 90_000
+
+
+def test_no_two_methods_of_our_own_have_the_same_colour() -> None:
+    searched = [name for name, method in METHODS.items() if method.searched != "never" and name != "full"]
+    assert len({colour_of(name) for name in searched}) == len(searched) > 10
 
 
 def test_any_cost_is_charted_with_its_own_front() -> None:
