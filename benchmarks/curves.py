@@ -5,9 +5,9 @@
 Each FOLDER/NAME holds train and test files as jsonl. Of each dataset `--rows` training rows are drawn,
 and the next ones are its validation split. The configurations are the strong defaults of every method and
 random ones from the whole space, the same on every dataset and for every seed; the seed draws the rows,
-orders them and initialises modules and heads. The task's metric is taken on validation after every epoch
-and on test at the end, so that any plan of early exits can be replayed afterwards
-(benchmarks/search.py). A run that was broken off goes on where it was.
+orders them and initialises modules and heads. The task's metric is taken on validation after every epoch,
+or with `--parts 2` after every half, and on test at the end, so that any plan of early exits can be
+replayed afterwards (benchmarks/search.py). A run that was broken off goes on where it was.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
     reference = options.backbone or default_reference()
     if reference is None:
         sys.exit("no backbone: install peltier[demo] or pass --backbone")
-    backbone = load(reference, device=options.device)
+    backbone = load(reference, dtype=options.dtype, device=options.device)
     methods, _ = choose_methods(None, backbone.sites)
     space = space_of(methods, backbone.sites)
     configs = configurations(space, options.configurations)
@@ -62,7 +62,7 @@ def main() -> None:
             began = time.perf_counter()
             task = task_of(options.data / name, options.rows, options.scored, options.tested, seed)
             data = prepare(task, backbone)
-            rows = list(curves(data, backbone, configs, seed, options.epochs))
+            rows = list(curves(data, backbone, configs, seed, options.epochs, options.parts))
             _append(options.out, name, seed, options, data.task, reference, rows)
             print(
                 f"{name} seed {seed}: {len(rows)} curves in {time.perf_counter() - began:.0f} s", flush=True
@@ -104,9 +104,9 @@ def _drawn(split: Split, count: int, seed: int) -> Split:
 
 
 def curves(
-    data: Data, backbone: Backbone, configs: Sequence[MethodConfig], seed: int, epochs: int
+    data: Data, backbone: Backbone, configs: Sequence[MethodConfig], seed: int, epochs: int, parts: int
 ) -> Iterator[dict[str, Any]]:
-    """A record of each configuration: scores on validation after every epoch, and on test at the end."""
+    """A record of each configuration: validation after each part of an epoch, test at the end."""
     cost = costs_on(backbone.reference, data.task.outputs)
     entries = [
         Entry(number=i, method=c.name, values=c.values(), seed=seed, stored_bytes=0)
@@ -129,8 +129,8 @@ def curves(
             }
             for entry, config in zip(group, chosen, strict=True)
         ]
-        for epoch in range(1, epochs + 1):
-            reports = training.advance(Fidelity(epochs=epoch))
+        for point in range(1, parts * epochs + 1):
+            reports = training.advance(Fidelity(epochs=point / parts))
             for record, report in zip(found, reports, strict=True):
                 record["validation"].append(_short(report.metrics[data.task.metric]))
                 record["validation_loss"].append(_short(report.metrics["loss"]))
@@ -162,6 +162,8 @@ def _append(
         "classes": len(task.labels),
         "rows": {"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         "epochs": options.epochs,
+        "parts": options.parts,
+        "dtype": options.dtype,
         "batch_size": BATCH_SIZE,
         "backbone": reference,
         "data_hash": task.data_hash,
@@ -189,8 +191,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scored", type=int, default=200, help="rows to validate on, at most")
     parser.add_argument("--tested", type=int, default=500, help="rows to test on, at most")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--parts", type=int, default=1, help="of an epoch, after each of which is scored")
     parser.add_argument("--backbone")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto", help="of the frozen weights: bf16 or fp32")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()

@@ -2,7 +2,8 @@
 
     python benchmarks/search.py CURVES [--json]
 
-CURVES is what benchmarks/curves.py wrote. A plan sees configurations in random order, or the strong default
+CURVES is what benchmarks/curves.py wrote, all with the same epochs and parts of them; a rung ends at the next
+point that was scored. A plan sees configurations in random order, or the strong default
 of each method first and the others in random order, spends a budget of so many whole trainings, and chooses
 the best on validation of those that it trained to the end. Its regret is the test score of the best
 configuration of the pool less that of the chosen one, in points. Every plan sees the same orders;
@@ -51,14 +52,17 @@ class Pool:
     defaults: int
     """So many configurations at the begin are strong defaults, one of each method first."""
     validation: NDArray[np.float64]
-    """[configurations, epochs]; NaN where training diverged."""
+    """[configurations, points]; NaN where training diverged."""
     losses: NDArray[np.float64]
-    """[configurations, epochs]: on validation."""
+    """[configurations, points]: on validation."""
     test: NDArray[np.float64]
     """[configurations]: at the end."""
+    parts: int
+    """Points in an epoch."""
 
     @property
-    def epochs(self) -> int:
+    def points(self) -> int:
+        """How often a whole training was scored."""
         return int(self.validation.shape[1])
 
 
@@ -68,7 +72,7 @@ class Spent:
 
     chosen: int | None
     """None where no training was finished."""
-    epochs: int
+    points: int
     """Of all configurations together."""
 
 
@@ -77,7 +81,7 @@ Strategy = Callable[[Pool, Sequence[int]], Spent]
 
 def in_full(pool: Pool, order: Sequence[int]) -> Spent:
     """Every configuration is trained to the end."""
-    return Spent(_best(pool, order), pool.epochs * len(order))
+    return Spent(_best(pool, order), pool.points * len(order))
 
 
 def halved(shares: Sequence[float], size: int, least: int | None = None) -> Strategy:
@@ -87,7 +91,7 @@ def halved(shares: Sequence[float], size: int, least: int | None = None) -> Stra
     """
 
     def run(pool: Pool, order: Sequence[int]) -> Spent:
-        rungs = sorted({int(np.ceil(share * pool.epochs)) for share in shares})
+        rungs = sorted({int(np.ceil(share * pool.points)) for share in shares})
         finished: list[int] = []
         spent = 0
         for start in range(0, len(order), size):
@@ -109,12 +113,12 @@ def hyperband(size: int) -> Strategy:
         parts: list[Spent] = []
         start = 0
         while start < len(order):
-            turn = plan(pool.epochs, size, "hyperband", len(parts))
-            shares = [rung / pool.epochs for rung in turn.rungs]
+            turn = plan(pool.points, size, "hyperband", len(parts))
+            shares = [rung / pool.points for rung in turn.rungs]
             parts.append(halved(shares, turn.size)(pool, order[start : start + turn.size]))
             start += turn.size
         chosen = [part.chosen for part in parts if part.chosen is not None]
-        return Spent(_best(pool, chosen), sum(part.epochs for part in parts))
+        return Spent(_best(pool, chosen), sum(part.points for part in parts))
 
     return run
 
@@ -124,26 +128,26 @@ def asha(pool: Pool, order: Sequence[int]) -> Spent:
 
     Trials run side by side, an epoch of each in turn; one that ends makes room for the next.
     """
-    scheduler = AsyncHyperBandScheduler("epoch", "score", "max", max_t=pool.epochs)
+    scheduler = AsyncHyperBandScheduler("epoch", "score", "max", max_t=pool.points)
     waiting, running, finished = list(order), dict[int, int](), list[int]()
     spent = 0
     while waiting or running:
         while waiting and len(running) < SIDE_BY_SIDE:
             running[waiting[0]] = 0
-            scheduler.on_trial_add(None, _trial(waiting.pop(0)))  # type: ignore[arg-type]
+            scheduler.on_trial_add(None, trial_named(waiting.pop(0)))  # type: ignore[arg-type]
         for one in list(running):
             running[one] = epoch = running[one] + 1
             spent += 1
             score = pool.validation[one, epoch - 1]
             result = {"epoch": epoch, "score": score}
-            cut = scheduler.on_trial_result(None, _trial(one), result) == scheduler.STOP  # type: ignore[arg-type]
+            cut = scheduler.on_trial_result(None, trial_named(one), result) == scheduler.STOP  # type: ignore[arg-type]
             if cut or np.isnan(score):
                 del running[one]
-                finished += [one] * (epoch == pool.epochs)
+                finished += [one] * (epoch == pool.points)
     return Spent(_best(pool, finished), spent)
 
 
-def _trial(number: int) -> Any:
+def trial_named(number: int) -> Any:
     return SimpleNamespace(trial_id=str(number))
 
 
@@ -181,6 +185,7 @@ class Plan:
 
 RANDOM = "random search in full"
 WHOLE = "defaults first, in full"
+LATE = "defaults first, halving 50 % in eights"
 PRODUCT = "defaults first, halving 25 %, 50 % in eights (the product's)"
 PLANS: dict[str, Plan] = {
     RANDOM: Plan(in_full),
@@ -191,6 +196,7 @@ PLANS: dict[str, Plan] = {
     "random, halving 25 % in eights, best 2 go on": Plan(halved((0.25, 1.0), 8, least=2)),
     "random, hyperband of eights": Plan(hyperband(8)),
     WHOLE: Plan(in_full, defaults_first=True),
+    LATE: Plan(halved((0.5, 1.0), 8), defaults_first=True),
     PRODUCT: Plan(halved(RUNG_SHARES, 8), defaults_first=True),
 }
 
@@ -198,7 +204,7 @@ PLANS: dict[str, Plan] = {
 def affordable(strategy: Strategy, pool: Pool, order: Sequence[int]) -> list[Spent]:
     """For each budget the plan on as many configurations as it pays for."""
     runs = [strategy(pool, order[:count]) for count in range(1, len(order) + 1)]
-    paid = [[run for run in runs if run.epochs <= budget * pool.epochs] for budget in BUDGETS]
+    paid = [[run for run in runs if run.points <= budget * pool.points] for budget in BUDGETS]
     return [some[-1] if some else Spent(None, 0) for some in paid]
 
 
@@ -260,12 +266,12 @@ def stopping(pools: Sequence[Pool]) -> dict[str, dict[str, float]]:
 def early(pools: Sequence[Pool]) -> dict[str, float]:
     """Epoch -> rank correlation of the scores then with those at the end, mean over pools."""
     found = {}
-    for epoch in range(1, pools[0].epochs):
+    for epoch in range(1, pools[0].points):
         values = []
         for pool in pools:
             finite = pool.validation[np.isfinite(pool.validation).all(axis=1)]
             values.append(spearmanr(finite[:, epoch - 1], finite[:, -1]).statistic)
-        found[str(epoch)] = float(np.nanmean(values))
+        found[f"{epoch / pools[0].parts:g}"] = float(np.nanmean(values))
     return found
 
 
@@ -316,6 +322,7 @@ def _pool(facts: dict[str, Any]) -> Pool:
         validation=table("validation"),
         losses=table("validation_loss"),
         test=table("test"),
+        parts=facts.get("parts", 1),
     )
 
 
@@ -332,6 +339,7 @@ def main() -> None:
     result = {
         "pools": sorted({(pool.dataset, pool.seed) for pool in pools}),
         "configurations": len(pools[0].methods),
+        "epochs": pools[0].points / pools[0].parts,
         "budgets": BUDGETS,
         "regret": {name: values.mean(axis=0).round(3).tolist() for name, values in found.items()},
         "less_random": {

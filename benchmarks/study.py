@@ -3,7 +3,7 @@
     python benchmarks/study.py --data FOLDER --datasets sst2,trec6,cola,subj --seeds 0,1,2 [--json]
 
 Each FOLDER/NAME holds train and test files as jsonl; the seed draws rows to train, validate and test on.
-Three contenders get the same rows, each in a process of its own with one thread:
+Three contenders (`--without-whole` leaves out the second) get the same rows, each in a process of its own with one thread:
 
 - Peltier: `peltier search --runner local` over all its methods, with halving, its finalists repeated with
   fresh seeds, its baselines and the export;
@@ -66,6 +66,8 @@ def main() -> None:
                 source = options.data / dataset
                 draw(task_of(source, options.rows, options.scored, options.tested, seed), folder)
                 for contender in CONTENDERS:
+                    if contender == WHOLE and options.without_whole:
+                        continue
                     runs.append(timed(contender, folder, dataset, options, seed))
                     print(told(runs[-1]), file=sys.stderr, flush=True)
     print(json.dumps([asdict(run) for run in runs]) if options.json else table(runs))
@@ -173,7 +175,7 @@ def table(runs: list[Run]) -> str:
     peers = {(run.dataset, run.seed): run for run in runs if run.contender == TRAINER}
     lines = ["| contender | median seconds | of Trainer's time | mean test score less Trainer's, points |"]
     lines.append("|---|---|---|---|")
-    for contender in CONTENDERS:
+    for contender in dict.fromkeys(run.contender for run in runs):
         mine = [run for run in runs if run.contender == contender]
         shares = [run.seconds / peers[run.dataset, run.seed].seconds for run in mine]
         points = [100 * (run.score - peers[run.dataset, run.seed].score) for run in mine]
@@ -200,6 +202,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--backbone")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--without-whole", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
