@@ -3,7 +3,8 @@
     python benchmarks/study.py --data FOLDER --datasets sst2,trec6,cola,subj --seeds 0,1,2 [--json]
 
 Each FOLDER/NAME holds train and test files as jsonl; the seed draws rows to train, validate and test on.
-Three contenders (`--without-whole` leaves out the second) get the same rows, each in a process of its own with one thread:
+Three contenders (`--without-whole` leaves out the second) get the same rows, each in a process of its own
+with one thread:
 
 - Peltier: `peltier search --runner local` over all its methods, with halving, its finalists repeated with
   fresh seeds, its baselines and the export;
