@@ -63,6 +63,7 @@ class Brackets:
 
     def _trial(self, number: int, new: New) -> Trial:
         cost = self._cost(new.config)
+        repeated = None if new.repeat_of is None else self._recording.trials[new.repeat_of]
         return Trial(
             number=number,
             method=new.config.name,
@@ -74,6 +75,7 @@ class Brackets:
             origin=new.origin,
             trainable_parameters=None if cost is None else cost.trainable_parameters,
             stored_bytes=None if cost is None else cost.stored_bytes,
+            training_bytes=None if repeated is None else repeated.training_bytes,
         )
 
     @property
