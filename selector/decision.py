@@ -18,7 +18,7 @@ from selector.full_finetuning import LEARNING_RATES, METHOD, proposed
 from selector.jobs import EARLY_STOPPING, Logits
 from selector.leaderboard import middle_latency
 from selector.limits import NO_LIMITS, Limits
-from selector.phrases import as_whole
+from selector.phrases import as_whole, count
 from selector.recommend import Recommendation, recommend
 from selector.search import SearchError
 from selector.space import Space
@@ -224,7 +224,7 @@ def module_to_export(study: Study, files: Files, number: int | None) -> Chosen:
     repeats = [t for t in trained if t.repeat_of is not None]
     if not trained:
         raise RequestError(
-            f"trial {number} is {trial.state} after {trial.epochs:g} epochs and left no module; "
+            f"trial {number} is {trial.state} after {count(trial.epochs, 'epoch')} and left no module; "
             f"{_possible(study)}"
         )
     best = max(repeats or trained, key=lambda t: t.reports[-1].metrics[metric])

@@ -37,9 +37,9 @@ def points(one: Difference) -> str:
     return f"{mean:+.1f} points, 95 % interval {low:.1f} to {high:.1f}"
 
 
-def count(number: int, noun: str) -> str:
-    """A number of things, such as "1 seed" or "3 seeds"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: float, noun: str) -> str:
+    """A number of things, such as "1 seed", "3 seeds" or "0.25 epochs"."""
+    return f"{as_whole(number):,} {noun}{'' if number == 1 else 's'}"
 
 
 def as_whole(number: float) -> float:

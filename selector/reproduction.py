@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selector.data import read_kept
 from selector.jobs import Bracket, Entry
-from selector.phrases import as_whole
+from selector.phrases import as_whole, count
 from selector.provenance import differences, provenance
 from selector.stack_group import StackGroup, stacks
 from selector.study import RequestError, StudySpec
@@ -74,7 +74,7 @@ class Reproduction:
     def lines(self) -> list[str]:
         """What is to be said, line by line."""
         told = [
-            f"after {score.epochs:g} epochs: {score.name} {score.then:.4f} then, {score.now:.4f} now"
+            f"after {count(score.epochs, 'epoch')}: {score.name} {score.then:.4f} then, {score.now:.4f} now"
             for score in self.scores
         ]
         if self.module_difference is not None:

@@ -12,6 +12,7 @@ import torch
 from selector.candidate_memory import in_parts
 from selector.full_finetuning import METHOD as FULL
 from selector.jobs import EARLY_STOPPING, Bracket, Entry, Outcome
+from selector.phrases import as_whole, count
 from storage.records import State
 from trainers.backbone import Backbone
 from trainers.building import method_named
@@ -217,5 +218,5 @@ def stopped(report: Report) -> str:
     """What early stopping did, for the message of a trial; empty when it did nothing."""
     if report.best_epoch is None:
         return ""
-    trained, best = f"{report.epochs:g}", f"{report.best_epoch:g}"
-    return f"{EARLY_STOPPING}trained for {trained} epochs, scored as it was after {best}"
+    trained = count(report.epochs, "epoch")
+    return f"{EARLY_STOPPING}trained for {trained}, scored as it was after {as_whole(report.best_epoch)}"

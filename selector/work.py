@@ -14,6 +14,7 @@ from selector.candidate_memory import weighed
 from selector.halving import Standing, keep, keep_best
 from selector.jobs import Bench, Bracket, Entry, Job, Outcome, Result, Rung
 from selector.objectives import costs_of
+from selector.phrases import count
 from selector.stack_group import StackGroup, stacks, stopped
 from storage.records import State
 from trainers.backbone import Backbone
@@ -141,4 +142,4 @@ def _healthy(report: Report, metric: str) -> bool:
 
 
 def _diverged(report: Report) -> str:
-    return f"training diverged: the loss is {report.train_loss} after {report.epochs:g} epochs"
+    return f"training diverged: the loss is {report.train_loss} after {count(report.epochs, 'epoch')}"

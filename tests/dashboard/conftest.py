@@ -58,7 +58,7 @@ TRIALS = (
     trial(1, "bitfit", [0.4, 0.6, 0.8], 9_000),
     trial(2, "adapter", [0.5, 0.6, 0.7], 90_000),
     trial(3, "prefix", [0.2], 20_000, State.PRUNED),
-    trial(4, "lora", [], 80_000, State.FAIL, message="training diverged: the loss is nan after 1 epochs"),
+    trial(4, "lora", [], 80_000, State.FAIL, message="training diverged: the loss is nan after 1 epoch"),
     trial(5, "lora", [0.9], 40_000, repeat_of=0, test={"accuracy": 0.8}),
     trial(6, "lora", [0.8], 40_000, repeat_of=0, test={"accuracy": 0.9}),
     trial(7, "adapter", [0.6], 90_000, repeat_of=2, test={"accuracy": 0.5}),

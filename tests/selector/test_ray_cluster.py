@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_a_number_fails_its_trial_only_with_words(
     assert script.failures == {0: None, 1: None}
     for (outcome,) in script.outcomes.values():
         assert outcome.state is State.FAIL
-        assert outcome.message == "training diverged: the loss is nan after 1 epochs"
+        assert outcome.message == "training diverged: the loss is nan after 1 epoch"
 
 
 @pytest.mark.slow
