@@ -92,10 +92,16 @@ def waits_for_a_worker(study: Study) -> bool:
 
 
 def elapsed(study: Study) -> float:
-    """Seconds since the study was started; of a finished one what it took."""
-    if study.state == "RUNNING" and study.started is not None:
-        return float((datetime.now(UTC) - study.started).total_seconds())
-    return float(study.seconds)
+    """Seconds that the study was worked on; pauses do not count.
+
+    The store knows them as of the last result; before the first one since the study was taken up they are
+    those since then, if these are more.
+    """
+    used = float(study.seconds)
+    if study.state != "RUNNING" or not study.runs:
+        return used
+    begun = datetime.fromisoformat(study.runs[-1]["at"])
+    return max(used, (datetime.now(UTC) - begun).total_seconds())
 
 
 def facts(study: Study) -> str:

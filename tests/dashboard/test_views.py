@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from kinds import write_file
 from pages import REVIEWS, opened, texts
 
+from dashboard.studies import elapsed
 from storage.database import Database
 from storage.records import State, Study, Trial
 
@@ -28,6 +30,15 @@ def test_recommendation_names_the_split_the_interval_and_the_seeds(stored: Calla
     assert "95 % interval 0.800 to 0.890, 3 seeds" in texts(page)
     assert [button.label for button in page.get("download_button")] == ["Download export"]
     assert page.code[0].value == "peltier predict tickets-1-export INPUT.csv"
+
+
+def test_elapsed_time_of_a_study_that_goes_on_leaves_out_its_pause(study: Study) -> None:
+    now = datetime.now(UTC)
+    runs = tuple({"at": (now - timedelta(seconds=ago)).isoformat()} for ago in (9000, 40))
+    running = replace(study, state=State.RUNNING, started=now - timedelta(hours=2), seconds=300.0, runs=runs)
+    assert elapsed(running) == 300.0
+    assert elapsed(replace(running, seconds=10.0)) == pytest.approx(40, abs=5)
+    assert elapsed(replace(running, state=State.COMPLETE, seconds=10.0)) == 10.0
 
 
 def test_a_study_with_several_objectives_shows_each_cost_its_front_and_the_latency(
