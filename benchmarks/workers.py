@@ -1,6 +1,6 @@
 """Several brackets side by side on one machine, each on a device of its own; a core stands for a device.
 
-    python benchmarks/workers.py [--workers 1,2] [--trials 16] [--epochs 8] [--rows 300] [--json]
+    python benchmarks/workers.py [--workers 1,2] [--trials 16] [--epochs 2] [--rows 200] [--json]
 
 For each number of workers `peltier search` runs on a Ray of its own: brackets of eight, trained to the end,
 on rows of the example with the packaged backbone. Timed is by the wall clock from the first trial that
@@ -105,8 +105,8 @@ def main() -> None:
     )
     parser.add_argument("--workers", default="1,2")
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--rows", type=int, default=300, help="to train on")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--rows", type=int, default=200, help="to train on")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     facts = machine(torch.device("cpu"))
