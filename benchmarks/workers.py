@@ -4,9 +4,11 @@
 
 For each number of workers `peltier search` runs on a Ray of its own: brackets of eight, trained to the end,
 on rows of the example with the packaged backbone. Timed is by the wall clock from the first trial that
-trains to the last one of the search that ends; starting Ray, the baselines and the finalist are left out.
+trains to the last one of the search that ends; starting Ray and the finalist are left out. A single worker
+scores the baselines before, so they are left out, too; of several one does it while others train already.
 Beside it stands which share of the workers' time in between is device time of trials: the rest is Ray, SQL,
-proposals, and workers that wait for others. The machine needs as many free cores as there are workers.
+proposals, baselines, and workers that wait for others. The machine needs a free core for each worker, and
+enough trials that the baselines weigh little.
 """
 
 from __future__ import annotations
