@@ -17,7 +17,7 @@ What Peltier's trials cost in candidate-epochs is what the others may spend. Eac
 validation, of what it has trained to the end where nothing else is said. Regret is the test score of the
 best of the reference pool (all
 that anybody trained to the end) less that of the choice, in points. Finalists' fresh seeds are left out.
-Device-seconds are beside it: stacks train in less of them. A run that was broken off goes on where it was.
+Device-seconds, by the clock, stand beside it. A run that was broken off goes on where it was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ from curves import BATCH_SIZE, task_of
 from numpy.typing import NDArray
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
-from search import SIDE_BY_SIDE, interval, trial_named
+from regrets import DEFAULTS, PELTIER, RANDOM, TUNE, Ended, read, summary, told
+from search import SIDE_BY_SIDE, trial_named
 
 from selector.budget import Clock
 from selector.jobs import Bench, Bracket, Entry, Wait
@@ -59,34 +60,6 @@ from trainers.fidelity import Fidelity
 from trainers.method import MethodConfig
 from trainers.stack import Candidate
 from trainers.train import Training, logits_of, start
-
-PELTIER, TUNE, RANDOM, DEFAULTS = (
-    "Peltier",
-    "Ray Tune, Optuna, ASHA",
-    "random search",
-    "defaults of each method",
-)
-RIVALS = (PELTIER, TUNE, RANDOM, DEFAULTS)
-PARTS = (0.6, 0.8, 1.0)
-"""Of what Peltier spent: where the choices are compared."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A configuration whose training is over."""
-
-    epochs: float
-    """Candidate-epochs that its searcher had spent by then."""
-    seconds: float
-    """Device-seconds, likewise."""
-    validation: float
-    loss: float
-    """On validation."""
-    bytes: int
-    test: float
-    method: str
-    whole: bool = True
-    """Whether it was trained to the end."""
 
 
 class Trainer:
@@ -287,12 +260,6 @@ def added_up(ended: Iterable[Ended]) -> list[Ended]:
     return found
 
 
-def chosen(ended: Iterable[Ended], epochs: float) -> Ended | None:
-    """The best on validation of what was over within so many candidate-epochs."""
-    there = [one for one in ended if one.epochs <= epochs + 1e-6 and np.isfinite(one.validation)]
-    return min(there, key=lambda one: (-one.validation, one.loss, one.bytes), default=None)
-
-
 def unit(facts: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """One dataset and seed, searched by everybody."""
     rows = facts["rows"]
@@ -322,88 +289,6 @@ def unit(facts: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
         "rivals": {name: [asdict(one) for one in run()] for name, run in rivals.items()},
         "pool": [one.test for one in of_curves(facts["curves"], trainer.epochs) if np.isfinite(one.test)],
     }
-
-
-# ------------------------------------------------------------------------------------ the table
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What everybody reached on one dataset and seed."""
-
-    dataset: str
-    seed: int
-    epochs: int
-    budget: float
-    rivals: dict[str, list[Ended]]
-    best: float
-    """Test score of the best of the reference pool."""
-
-    def regret(self, name: str, part: float) -> float:
-        """In points, after this part of the budget; where no training was over by then, of the worst."""
-        one = chosen(self.rivals[name], part * self.budget)
-        worst = min(f.test for some in self.rivals.values() for f in some)
-        return 100 * (self.best - (worst if one is None else one.test))
-
-
-def read(path: Path) -> list[Unit]:
-    """The units of a file of this script's."""
-    found = []
-    for line in path.read_text().splitlines():
-        one = json.loads(line)
-        rivals = {name: [Ended(**f) for f in some] for name, some in one["rivals"].items()}
-        best = max([*one["pool"], *(f.test for some in rivals.values() for f in some)])
-        found.append(Unit(one["dataset"], one["seed"], one["epochs"], one["budget"], rivals, best))
-    return found
-
-
-def summary(units: Sequence[Unit]) -> dict[str, Any]:
-    """Mean regret of each rival, and its paired difference to Peltier's with a 95 % interval."""
-    regrets = {
-        name: np.array([[unit.regret(name, part) for part in PARTS] for unit in units]) for name in RIVALS
-    }
-    return {
-        "units": [(unit.dataset, unit.seed) for unit in units],
-        "budget": float(np.mean([unit.budget / unit.epochs for unit in units])),
-        "parts": PARTS,
-        "regret": {name: values.mean(axis=0).tolist() for name, values in regrets.items()},
-        "less_peltier": {
-            name: [interval(values[:, i] - regrets[PELTIER][:, i], units) for i in range(len(PARTS))]
-            for name, values in regrets.items()
-            if name != PELTIER
-        },
-        "whole": {
-            name: float(np.mean([sum(f.whole for f in u.rivals[name]) for u in units])) for name in RIVALS
-        },
-        "seconds": {
-            name: float(np.mean([u.rivals[name][-1].seconds for u in units if u.rivals[name]]))
-            for name in RIVALS
-        },
-    }
-
-
-def told(result: dict[str, Any]) -> str:
-    """A Markdown table."""
-    wholes = [f"{part * result['budget']:.1f}" for part in result["parts"]]
-    lines = [
-        f"{len(result['units'])} datasets and seeds; budgets in whole trainings; regret in points of test",
-        "",
-        f"| | {' | '.join(wholes)} | trained to the end | device-seconds |",
-        f"|---|{'---|' * len(wholes)}---|---|",
-    ]
-    for name, regrets in result["regret"].items():
-        intervals = result["less_peltier"].get(name)
-        cells = [
-            f"{value:.2f}" + (f" ({intervals[i][0]:+.2f} to {intervals[i][1]:+.2f})" if intervals else "")
-            for i, value in enumerate(regrets)
-        ]
-        count, seconds = result["whole"][name], result["seconds"][name]
-        lines.append(f"| {name} | {' | '.join(cells)} | {count:.1f} | {seconds:.0f} |")
-    lines.append("")
-    lines.append(
-        "In brackets: 95 % interval of the difference to Peltier's regret; above 0 Peltier is better."
-    )
-    return "\n".join(lines)
 
 
 def main() -> None:
