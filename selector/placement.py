@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 NODES_LISTED = 8
+RELEASED_SECONDS = 60.0
+"""In which a cluster has taken back what the workers of a run held that broke off."""
 
 
 class ClusterError(RuntimeError):
@@ -75,6 +78,27 @@ def place(wanted: Wanted, nodes: Sequence[Node]) -> Placement:
         fits = f"there is room for {room}" + (f", {free} of them free" if free < room else "")
         raise ClusterError(f"no room for {workers} with {each}: {fits}; nodes: {listed(nodes)}")
     return Placement(workers=wanted.workers or free, cpus=cpus, gpus=gpus)
+
+
+def place_again(wanted: Wanted, nodes: Callable[[], Sequence[Node]], before: Placement) -> Placement:
+    """As `place`, after a run that broke off: what its workers held comes back one by one, after a while.
+
+    Waits for room for as many workers as before, and then takes what there is.
+
+    Raises:
+        ClusterError: if there is still no room for one after `RELEASED_SECONDS`.
+    """
+    end = time.monotonic() + RELEASED_SECONDS
+    while time.monotonic() < end:
+        try:
+            placement = place(wanted, nodes())
+        except ClusterError:
+            pass
+        else:
+            if placement.workers >= before.workers:
+                return placement
+        time.sleep(0.2)
+    return place(wanted, nodes())
 
 
 def _fitting(cpus: float, gpus: float, cpus_each: int, gpus_each: float) -> int:

@@ -13,7 +13,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from selector.jobs import Bench, JobSource
-from selector.placement import ClusterError, Placement, Wanted, place
+from selector.placement import ClusterError, Placement, Wanted, place, place_again
 from selector.runners.connection import connected, nodes
 from selector.runners.mailbox import Mailbox
 from selector.runners.searcher import JobSearcher, told
@@ -40,19 +40,22 @@ class RayRunner:
                 itself failed, and what was recorded stays.
             KeyboardInterrupt: when Ctrl-C ended the run; what was recorded stays.
         """
-        while not self._all_done(source, bench):
+        placement = None
+        while True:
+            with connected(self._address), tempfile.TemporaryDirectory(prefix="peltier-tune-") as folder:
+                if placement is None:
+                    placement = place(self._wanted, nodes())
+                else:
+                    placement = place_again(self._wanted, nodes, placement)
+                if not placement.gpus:
+                    # Ray hides no GPU from a worker that asked for none.
+                    bench = replace(bench, device="cpu")
+                try:
+                    if _fit(source, bench, placement, Path(folder)):
+                        return
+                except RayError as error:
+                    raise ClusterError(f"Ray failed: {told(error)}") from error
             LOG.warning("Ray is started, or joined, anew")
-
-    def _all_done(self, source: JobSource, bench: Bench) -> bool:
-        with connected(self._address), tempfile.TemporaryDirectory(prefix="peltier-tune-") as folder:
-            placement = place(self._wanted, nodes())
-            if not placement.gpus:
-                # Ray hides no GPU from a worker that asked for none.
-                bench = replace(bench, device="cpu")
-            try:
-                return _fit(source, bench, placement, Path(folder))
-            except RayError as error:
-                raise ClusterError(f"Ray failed: {told(error)}") from error
 
 
 def _fit(source: JobSource, bench: Bench, placement: Placement, folder: Path) -> bool:

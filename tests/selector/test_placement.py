@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
+
 import pytest
 
-from selector.placement import ClusterError, Node, Placement, Wanted, place
+from selector import placement
+from selector.placement import ClusterError, Node, Placement, Wanted, place, place_again
 from selector.study import DataFile, RequestError, StudySpec
 
 
@@ -109,3 +112,24 @@ def test_a_study_keeps_where_it_was_to_run() -> None:
     )
     kept = StudySpec.from_json(spec.to_json())
     assert (kept.address, kept.wanted) == ("[::1]:6379", Wanted(workers=2, gpus=0.5))
+
+
+BEFORE = Placement(workers=2, cpus=1, gpus=0)
+
+
+def test_after_a_break_there_are_as_many_workers_again_as_soon_as_their_places_are_free() -> None:
+    seen = iter([[node("a", 2, free=0)], [node("a", 2, free=1)], [node("a", 2)]])
+    assert place_again(Wanted(), lambda: next(seen), BEFORE) == BEFORE
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_after_a_break_places_that_stay_taken_are_waited_for_only_so_long(
+    free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "RELEASED_SECONDS", 0.5)
+    seen = chain([[node("a", 2, free=0)]], repeat([node("a", 2, free=free)]))
+    if free:
+        assert place_again(Wanted(), lambda: next(seen), BEFORE).workers == free
+    else:
+        with pytest.raises(ClusterError, match="no room for a worker with 1 CPU: there is room for 2, 0 of"):
+            place_again(Wanted(), lambda: next(seen), BEFORE)
