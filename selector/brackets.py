@@ -125,9 +125,15 @@ class Brackets:
     def _entry(self, trial: Trial) -> Entry:
         return replace(
             Entry.of(trial),
+            time=trial.repeat_of is None or trial.number == self._timed(trial.repeat_of),
             keep_module=full_finetuning.keeps_module(trial, self._recording.trials.values()),
             checkpoint=self._recording.checkpoint(trial),
         )
+
+    def _timed(self, finalist: int) -> int:
+        """Which of its repeats is timed: the first that did not fail."""
+        alike = [t for t in self._recording.trials.values() if t.repeat_of == finalist]
+        return min(t.number for t in alike if t.state is not State.FAIL)
 
     def _allowance(
         self, number: int, trials: Sequence[Trial], slots: int, running: Sequence[Bracket]

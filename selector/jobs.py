@@ -54,6 +54,8 @@ class Entry:
     """Of a trial that is taken up again, as it was measured before."""
     training_bytes: int | None = None
     """Memory that training it takes, likewise."""
+    time: bool = True
+    """Whether the latency of a finalist is measured behind its training; one seed's is enough."""
     keep_module: bool = True
     """Whether the trained module comes back; of full fine-tuning one is enough."""
 

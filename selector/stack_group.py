@@ -204,7 +204,7 @@ class StackGroup:
                     validation_logits=training.logits[i],
                     test_logits=None if scored is None else scored[i],
                     module_logits=None if own is None else own[i],
-                    latency=self._latency((config, state)) if test else None,
+                    latency=self._latency((config, state)) if test and self._entries[i].time else None,
                     message=stopped(self.reports[number]),
                 )
             )

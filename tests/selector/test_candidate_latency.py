@@ -29,12 +29,19 @@ def rungs_of(
     objectives: tuple[str, ...] = ("metric",),
     rungs: tuple[int, ...] = (1, 2),
     final: bool = False,
+    timed: tuple[int, ...] = (0, 1),
     allowance: Allowance = Allowance(),  # noqa: B008  (frozen)
 ) -> list[Rung]:
     """What becomes of a LoRA and a BitFit candidate."""
     entries = [
         Entry(
-            number=i, method=name, values=METHODS[name]().values(), seed=i, stored_bytes=400, parameters=100
+            number=i,
+            method=name,
+            values=METHODS[name]().values(),
+            seed=i,
+            stored_bytes=400,
+            parameters=100,
+            time=i in timed,
         )
         for i, name in enumerate(("lora", "bitfit"))
     ]
@@ -85,6 +92,8 @@ def test_only_finalists_are_timed_where_nothing_depends_on_it(worker: Worker) ->
     assert all(outcome.latency is None for rung in rungs_of(worker) for outcome in rung.outcomes)
     (final,) = rungs_of(worker, rungs=(1,), final=True)
     assert all(outcome.latency is not None and outcome.latency["ms"] > 0 for outcome in final.outcomes)
+    (final,) = rungs_of(worker, rungs=(1,), final=True, timed=(1,))
+    assert [outcome.number for outcome in final.outcomes if outcome.latency is not None] == [1]
 
 
 def test_the_pace_of_training_comes_before_the_baselines(worker: Worker) -> None:

@@ -39,6 +39,25 @@ def test_a_study_tries_cuts_and_repeats_as_asked(tmp_path: Path) -> None:
     ]
 
 
+def test_of_the_repeats_of_a_finalist_one_is_timed_another_where_it_failed(tmp_path: Path) -> None:
+    store = Store(tmp_path, seeds=3, finalists=2)
+    search, table = store.search(), Table()
+    timed: list[int | None] = []
+    broken = False
+    while (job := search.next_job(slots=1)) is not None:
+        if isinstance(job, Bracket) and job.final:
+            trials = {trial.number: trial for trial in store.study.trials}
+            timed += [trials[entry.number].repeat_of for entry in job.entries if entry.time]
+            if not broken:
+                broken = True
+                search.ended(job, "it broke off")
+                continue
+        for result in table.perform(job):
+            search.record(job, result)
+        search.ended(job)
+    assert len(timed) == 4 and timed[:2] == timed[2:] and len(set(timed)) == 2
+
+
 def test_without_halving_every_configuration_is_trained_to_the_end(tmp_path: Path) -> None:
     store = Store(tmp_path, seeds=1, early_exit="none")
     run(store.search(), Table())
