@@ -10,7 +10,8 @@ loaders do; Peltier, and the loop called bucketed, get batches of similar length
 tokens. Stacks have learning rates and seeds of their own; ranks and lengths are those of peft's and the
 paper's defaults. With one thread on a processor, seconds are CPU time.
 
-`--processes 2,4` adds stacks of one in so many processes on the device at once, by the wall clock.
+`--methods adapter,prefix` adds stacks of further methods with their defaults, `--processes 2,4`
+stacks of one in so many processes on the device at once, by the wall clock.
 CUDA graphs are not among the contenders.
 """
 
@@ -52,6 +53,7 @@ from trainers.data import prepare
 from trainers.method import MethodConfig
 from trainers.methods.lora import LoRAConfig
 from trainers.methods.unipelt import UniPELTConfig
+from trainers.naming import method_named
 from trainers.stack import Candidate
 from trainers.task import read_task
 from trainers.train import start
@@ -128,6 +130,9 @@ def contenders_of(setting: Setting, options: argparse.Namespace) -> dict[str, Co
         found[TRAINER_MIXTURE] = trainer(setting, plain)
     for size in sizes[: options.mixtures]:
         found[f"Peltier UniPELT (APL), N = {size}"] = stack(setting, UniPELTConfig(modules="APL"), size)
+    for name in filter(None, options.methods.split(",")):
+        for size in sizes:
+            found[f"Peltier {name}, N = {size}"] = stack(setting, method_named(name)(), size)
     return found
 
 
@@ -264,6 +269,7 @@ def _options() -> argparse.Namespace:
     parser = setting_options(__doc__)
     parser.add_argument("--sizes", default="1,4,8,16,32", help="candidates in a stack")
     parser.add_argument("--mixtures", type=int, default=3, help="so many of the sizes for UniPELT, too")
+    parser.add_argument("--methods", default="", help="further ones, such as adapter,prefix")
     parser.add_argument("--processes", default="", help="such as 2,4")
     parser.add_argument("--quick", action="store_true", help="two repeats of three steps, N = 1 and 4")
     parser.add_argument("--json", action="store_true")

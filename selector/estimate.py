@@ -48,7 +48,7 @@ def estimate(
     over, `searching` is false and the repeats are counted. `full` says whether full fine-tuning is trained
     beside them. Reading and the other baselines are not in it.
     """
-    pace, alone, whole = ledger.pace(), ledger.pace_alone(), ledger.pace_of_full()
+    pace, alone, whole = ledger.paces()
     if pace is None or alone is None or whole is None:
         return None
     spec = ledger.spec

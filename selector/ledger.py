@@ -62,27 +62,33 @@ class Ledger:
 
     def pace(self) -> float | None:
         """Device-seconds of one epoch of one candidate in a bracket: measured, else calibrated."""
-        measured = _pace([t for t in self._modules() if t.repeat_of is None])
-        if measured is not None:
-            return measured
-        return None if self.calibration is None else self.calibration.stacked
+        return self.paces()[0]
 
     def pace_alone(self) -> float | None:
         """The same for a candidate in a stack of its own, as finalists are trained."""
-        measured = _pace([t for t in self._modules() if t.repeat_of is not None])
-        if measured is not None:
-            return measured
-        pace = self.pace()
-        return None if pace is None else pace * self._alone_factor
+        return self.paces()[1]
 
     def pace_of_full(self) -> float | None:
         """The same for full fine-tuning as a baseline: measured, else guessed from a module's."""
-        trials = self._trials.values()
-        measured = _pace([t for t in trials if t.epochs and is_baseline(t, self.spec.methods)])
-        if measured is not None:
-            return measured
-        pace = self.pace_alone()
-        return None if pace is None else COST * pace
+        return self.paces()[2]
+
+    def paces(self) -> tuple[float | None, float | None, float | None]:
+        """`pace`, `pace_alone` and `pace_of_full`, in one look at the trials."""
+        seconds, epochs = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+        for trial in self._trials.values():
+            if trial.reports:
+                full = is_baseline(trial, self.spec.methods)
+                kind = 2 if full else 0 if trial.repeat_of is None else 1
+                seconds[kind] += trial.reports[-1].seconds
+                epochs[kind] += trial.reports[-1].epochs
+        pace, alone, whole = (s / e if e else None for s, e in zip(seconds, epochs, strict=True))
+        if pace is None and self.calibration is not None:
+            pace = self.calibration.stacked
+        if alone is None and pace is not None:
+            alone = pace * self._alone_factor
+        if whole is None and alone is not None:
+            whole = COST * alone
+        return pace, alone, whole
 
     def _modules(self) -> list[Trial]:
         """What was trained, without full fine-tuning as a baseline, which is slower than all of it."""
@@ -209,10 +215,3 @@ class Ledger:
         # Full fine-tuning is alone in the search, too.
         factor = 1.0 if trial.method == METHOD else self._alone_factor
         return trial.reports[-1].seconds * self.spec.epochs / trial.epochs * factor
-
-
-def _pace(trained: Sequence[Trial]) -> float | None:
-    """Device-seconds of one epoch, over all these trainings."""
-    if not trained:
-        return None
-    return sum(t.reports[-1].seconds for t in trained) / sum(t.epochs for t in trained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -87,22 +88,26 @@ class Backbone:
         return self.head.pooled(hidden, mask, self.model)
 
     def positions(
-        self, mask: Int[Tensor, "examples tokens"], shift: Int[Tensor, "examples 1"]
+        self, mask: Int[Tensor, "examples tokens"], shifts: Sequence[int] = (0,)
     ) -> dict[str, Tensor]:
-        """The model's argument that numbers the real tokens, from `shift`; padding may stand on either side.
+        """The model's argument that numbers the real tokens; padding may stand on either side.
+
+        `shifts` says from where, for as many equal parts of the examples, one after another.
 
         Raises:
             ValueError: if the longest text does not fit any more.
         """
         if self.family.first_position is None:
             return {}
-        numbers = (mask.cumsum(1) - 1).clamp(min=0) + shift
-        if mask.shape[1] + int(shift.max()) > self.max_positions:
+        needed = mask.shape[1] + max(shifts)
+        if needed > self.max_positions:
             raise ValueError(
-                f"{mask.shape[1] + int(shift.max())} positions are needed for tokens and module together; "
+                f"{needed} positions are needed for tokens and module together; "
                 f"the backbone has {self.max_positions}"
             )
-        return {"position_ids": numbers + self.first_position}
+        first = torch.tensor([self.first_position + shift for shift in shifts])
+        each = first.to(mask.device, non_blocking=True).repeat_interleave(len(mask) // len(shifts))
+        return {"position_ids": (mask.cumsum(1) - 1).clamp(min=0) + each.unsqueeze(1)}
 
     @property
     def reader(self) -> Reader:

@@ -91,9 +91,9 @@ def batches(
         source, items = ranges(tokens.offsets, rows), tokens.items(rows)
         yield Batch(
             input_ids=_padded(tokens.ids, source, real, pad, device),
-            attention_mask=torch.from_numpy(real.astype(np.int64)).to(device),
+            attention_mask=torch.from_numpy(real.astype(np.int64)).to(device, non_blocking=True),
             token_type_ids=None if tokens.types is None else _padded(tokens.types, source, real, 0, device),
-            labels=torch.from_numpy(tokens.labels[items]).to(device),
+            labels=torch.from_numpy(tokens.labels[items]).to(device, non_blocking=True),
             items=items,
             words=_words(tokens, rows, items, real.shape[1], device),
             rows=rows,
@@ -107,7 +107,7 @@ def _words(
         return None
     begins = np.arange(len(rows)) * width - tokens.offsets[rows]
     places = tokens.places[items] + np.repeat(begins, np.diff(tokens.bounds)[rows])
-    return torch.from_numpy(places).to(device)
+    return torch.from_numpy(places).to(device, non_blocking=True)
 
 
 def _padded(
@@ -119,4 +119,4 @@ def _padded(
 ) -> Tensor:
     grid = np.full(real.shape, pad, dtype=np.int64)
     grid[real] = values[source]
-    return torch.from_numpy(grid).to(device)
+    return torch.from_numpy(grid).to(device, non_blocking=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -41,6 +41,7 @@ class Float:
 
 
 Value = bool | int | float | str
+PLAIN = frozenset({bool, int, float, str})
 
 
 @dataclass(frozen=True, init=False)
@@ -53,18 +54,21 @@ class Choice:
     options: tuple[Value, ...]
     also: Callable[[object], bool] | None
     hint: str
+    _typed: frozenset[tuple[type, Value]] = field(repr=False, compare=False)
 
     def __init__(self, *options: Value, also: Callable[[object], bool] | None = None, hint: str = "") -> None:
         object.__setattr__(self, "options", options)
         object.__setattr__(self, "also", also)
         object.__setattr__(self, "hint", hint)
+        # A search looks through all its trials at each round. 1, 1.0 and True are different values.
+        object.__setattr__(self, "_typed", frozenset((type(option), option) for option in options))
 
     def contains(self, value: object) -> bool:
         return self.searches(value) or (self.also is not None and self.also(value))
 
     def searches(self, value: object) -> bool:
         """Whether it is among those that are searched, not only allowed."""
-        return any(value == option and type(value) is type(option) for option in self.options)
+        return type(value) in PLAIN and (type(value), value) in self._typed
 
     def __str__(self) -> str:
         return "one of " + ", ".join(map(str, self.options)) + (f", or {self.hint}" if self.hint else "")

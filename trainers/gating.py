@@ -67,6 +67,10 @@ class _Gated(Trained):
         found = self.inner.constants()
         return {**found, "penalty": torch.tensor(self.settings.penalty)} if self.settings.penalty else found
 
+    @property
+    def on_host(self) -> frozenset[str]:
+        return self.inner.on_host
+
     def frozen(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         return self.inner.frozen(weight, bias)
 

@@ -50,8 +50,7 @@ def model_inputs(
     if prompt is not None:
         inputs = _behind(prompt, inputs, backbone, len(batch))
     if prompt is not None or backbone.family.decoder or any(shifts):
-        shift = torch.tensor(shifts, device=backbone.device).repeat_interleave(len(batch)).unsqueeze(1)
-        inputs |= backbone.positions(inputs["attention_mask"], shift)
+        inputs |= backbone.positions(inputs["attention_mask"], shifts)
     return inputs
 
 
@@ -77,7 +76,7 @@ def _beside_the_tokens(slots: Tensor, rest: Tensor, mask: Tensor) -> Tensor:
     """
     whole, count = torch.cat([slots, rest], 1), slots.shape[1]
     padding = mask.argmax(1, keepdim=True)
-    if not bool(padding.any()):
+    if whole.device.type == "cpu" and not padding.any():  # to ask a device is to wait for it
         return whole
     place = torch.arange(whole.shape[1], device=mask.device)
     moved = torch.where(place < padding, place + count, place - padding)

@@ -145,10 +145,10 @@ def _place(site: Site, owners: Mapping[int, Trained], count: int, backbone: Back
     delta = next(iter(owners.values()))
     constants = [owners[i].constants() if i in owners else {} for i in range(count)]
     shapes = largest([{name: value.shape for name, value in each.items()} for each in constants])
-    stacked = {
-        name: torch.stack([padded(each.get(name), shape) for each in constants]).to(backbone.device)
-        for name, shape in shapes.items()
+    rows = {
+        name: torch.stack([padded(each.get(name), s) for each in constants]) for name, s in shapes.items()
     }
+    stacked = {n: r if n in delta.on_host else r.to(backbone.device) for n, r in rows.items()}
     owns = torch.tensor([float(i in owners) for i in range(count)]).view(-1, 1, 1)
     return Place(
         site=site,

@@ -30,12 +30,12 @@ class AdamW:
         weight_decays: Sequence[float],
         rates: Tensor | None = None,
     ) -> None:
-        """`rates` (`[candidates, parameters]`) are factors of the learning rate, number by number."""
+        """`rates` (`[candidates, parameters]`, on the CPU) are factors of the learning rate."""
         self.mean = torch.zeros(shape)
         self.square = torch.zeros(shape)
         self.learning_rate = torch.tensor(learning_rates).unsqueeze(1)
         if rates is not None:
-            self.learning_rate = self.learning_rate * rates.cpu()
+            self.learning_rate = self.learning_rate * rates
         self.weight_decay = torch.tensor(weight_decays).unsqueeze(1)
         self.decay_alone = float(weight_decays[0])
         self.steps = 0

@@ -44,7 +44,7 @@ class OutputScale:
         weighting: Weighting | None = None,
     ) -> Float[Tensor, " candidates"]:
         """Each candidate's loss; of numbers the squared error in standard deviations."""
-        centre = torch.from_numpy(self.centre).to(logits)
+        centre = torch.from_numpy(self.centre).to(logits, non_blocking=True)
         return losses(logits * self.deviation + centre, labels, weighting) / self.deviation**2
 
     def applied(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:

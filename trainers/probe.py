@@ -155,7 +155,7 @@ def features(backbone: Backbone, tokens: Tokens) -> Features:
         for batch in batches(tokens, order, plain.pad_token_id, plain.device):
             inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
             if plain.family.decoder:
-                inputs |= plain.positions(batch.attention_mask, torch.zeros_like(batch.attention_mask[:, :1]))
+                inputs |= plain.positions(batch.attention_mask)
             if batch.token_type_ids is not None:
                 inputs["token_type_ids"] = batch.token_type_ids
             hidden = plain.model(**inputs).last_hidden_state

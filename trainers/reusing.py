@@ -88,4 +88,6 @@ def _with(batch: Batch, layer: int, kept: Tensor, whole: Tokens, own: NDArray[np
     real = np.arange(batch.input_ids.shape[1]) < np.diff(whole.offsets)[rows, None]
     places = np.full(real.shape, len(kept) - 1)
     places[real] = ranges(whole.offsets, rows)
-    return replace(batch, below=Below(layer, kept[torch.from_numpy(places).to(kept.device)]))
+    return replace(
+        batch, below=Below(layer, kept[torch.from_numpy(places).to(kept.device, non_blocking=True)])
+    )

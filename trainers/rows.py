@@ -63,6 +63,7 @@ class Rows:
         """Drop each candidate's share of the values while training, the rest scaled up.
 
         Every candidate draws from its own generator, so it drops the same values alone and in any stack.
+        `share` is on the CPU.
         """
         if self.chance is None or not bool(share.any()):
             return x

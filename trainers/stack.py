@@ -202,7 +202,7 @@ class Stack:
         return unpack(rows, self.padded, self.shapes)
 
     def rates(self) -> Float[Tensor, "candidates parameters"] | None:
-        """Factors of the learning rate, number by number; None when all are 1."""
+        """Factors of the learning rate, number by number, on the CPU; None when all are 1."""
         factors = [
             {full_name(s, d, short): factor for s, d in placed for short, factor in d.rates().items()}
             for placed in self.placed
@@ -213,7 +213,7 @@ class Stack:
             {name: torch.full(shape, own.get(name, 1.0)) for name, shape in shapes.items()}
             for own, shapes in zip(factors, self.shapes, strict=True)
         ]
-        return self.pack(states).to(self.parameters.device)
+        return self.pack(states)
 
     def states(self) -> list[State]:
         """The trained tensors of each candidate, unpadded."""

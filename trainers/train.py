@@ -230,8 +230,10 @@ def logits_of(
     order = evaluation_order(tokens.lengths, batch_size)
     plain = batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device)
     with part(EVALUATION), stack.attached():
-        for batch in reusing(stack, tokens, order) if again else plain:
-            found[:, batch.items] = stack.logits(batch).cpu().numpy()
+        # Looked at when all is computed: a device then works on while the next batches are made.
+        parts = [(b.items, stack.logits(b)) for b in (reusing(stack, tokens, order) if again else plain)]
+        for items, logits in parts:
+            found[:, items] = logits.cpu().numpy()
     return found
 
 

@@ -47,6 +47,12 @@ class Trained(ABC):
         """Name -> number or tensor that is not trained but may differ between candidates."""
         return {}
 
+    @property
+    def on_host(self) -> frozenset[str]:
+        """Names of constants that decide what is computed: they stay on the CPU, where reading them waits for
+        no device."""
+        return frozenset()
+
     def frozen(self, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
         """Name -> tensor that is not trained and the same for all candidates.
 

@@ -2,58 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
+from forms_of_methods import FORMS, SEARCHED, variants
 from tiny import CLASSES, batch_of, train
 
 import trainers.methods  # noqa: F401
 from trainers.backbone import Backbone
 from trainers.batches import Batch
 from trainers.cost import cost_of
-from trainers.domains import Choice, Domain, Float, Int
+from trainers.domains import Float
 from trainers.export import Module, module_from_bytes
 from trainers.heads import losses
 from trainers.method import METHODS, MethodConfig, conditions_of, domains
 from trainers.stack import Candidate, Stack
-
-SEARCHED = [method for method in METHODS.values() if method.searched != "never"]
-
-
-def other_value(domain: Domain, default: object) -> object:
-    """Some other value of a domain, not far from the default."""
-    if isinstance(domain, Choice):
-        return next((option for option in domain.options if option != default), default)
-    if isinstance(domain, Int):
-        assert isinstance(default, int)
-        return max(domain.low, default // 2) if default > domain.low else default + 1
-    assert isinstance(default, float)
-    return max(domain.low, default / 3)
-
-
-def forms(method: type[MethodConfig]) -> list[MethodConfig]:
-    """The default, and each choice that computes something else than it, so that it needs its own stack."""
-    found = {method().stack_key: method()}
-    for name, domain in domains(method).items():
-        for option in domain.options if isinstance(domain, Choice) else ():
-            changed = replace(method(), **{name: option})
-            found.setdefault(changed.stack_key, changed)
-    return list(found.values())
-
-
-def variants(form: MethodConfig) -> list[MethodConfig]:
-    """A configuration and, field by field, neighbours of it; only those that may share its stack."""
-    found = [form]
-    for name, domain in domains(type(form)).items():
-        changed = replace(form, **{name: other_value(domain, getattr(form, name))})
-        alike = changed.stack_key == form.stack_key and not form.alone
-        if alike and changed != form and name in changed.values():
-            found.append(changed)
-    return found
-
-
-FORMS = [form for method in SEARCHED for form in forms(method)]
 
 
 def shown(config: MethodConfig) -> str:

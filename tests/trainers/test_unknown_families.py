@@ -73,7 +73,7 @@ def test_family_built_like_a_known_one_is_measured_rightly(
         backbone.folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    numbered = backbone.positions(batch.attention_mask, torch.zeros(len(batch), 1, dtype=torch.long))
+    numbered = backbone.positions(batch.attention_mask)
     with torch.no_grad():
         theirs = stock(**inputs).last_hidden_state
         ours = backbone.model(**inputs, **numbered).last_hidden_state

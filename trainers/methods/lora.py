@@ -109,6 +109,10 @@ class LoRADelta(Delta):
     def constants(self) -> dict[str, Tensor]:
         return {"scale": torch.tensor(self.scale), "dropout": torch.tensor(self.dropout)}
 
+    @property
+    def on_host(self) -> frozenset[str]:
+        return frozenset({"dropout"})
+
     def rates(self) -> Mapping[str, float]:
         return {"b": self.b_rate} if self.b_rate != 1.0 else {}
 
