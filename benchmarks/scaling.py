@@ -1,4 +1,4 @@
-"""How cost grows with candidates, rows and trials.
+"""How cost grows with candidates, rows and trials, and how time shrinks with devices.
 
     python benchmarks/scaling.py [--data FOLDER] [--backbone NAME] [--device cuda] [--quick] [--json]
 
@@ -6,7 +6,9 @@ Candidates: seconds of a training step for each of N in a stack. Rows: seconds t
 and to tokenise it, and seconds of a training step out of an epoch of that many rows; texts are drawn from
 the example's words, none twice. Trials: the driver alone, in a process of its own for each number: a whole
 search in a real SQLite database whose workers look scores up (tests/table_worker.py), CPU seconds a trial
-and the most memory that the process ever had. With --quick the largest sizes are left out.
+and the most memory that the process ever had. Devices: whole studies on simulated ones, whose time passes
+only in training, with the product's own scheduling (tests/simulation.py): how much faster so many are than
+one, finalists included. With --quick the largest sizes are left out.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import numpy as np
 import optuna
 import torch
 from peers import Setting
+from simulation import simulate
 from table_worker import TableWorker, make_task
 from tabulated import TREE
 from training import EXAMPLE, facts_of, setting_of, stack
@@ -48,8 +51,11 @@ from trainers.methods.lora import LoRAConfig
 from trainers.task import read_task
 
 CANDIDATES = (1, 2, 4, 8, 16, 32, 64)
-ROWS = (1_000, 10_000, 100_000)
-TRIALS = (10, 100, 1_000)
+ROWS = "1000,10000,100000"
+TRIALS = "10,100,1000"
+DEVICES = (1, 2, 4, 8, 16)
+STUDIES = (16, 64, 256)
+"""Trials of the studies on simulated devices."""
 MEBIBYTE = 2**20
 
 
@@ -183,6 +189,16 @@ def driven(count: int, sampler: str) -> tuple[float, float, float]:
         return before, time.process_time() - start, _most_memory()
 
 
+def devices(studies: Sequence[int]) -> Table:
+    """How many times as fast so many simulated devices finish a study as one does."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    rows = []
+    for count in studies:
+        taken = [simulate(TREE, trials=count, epochs=8, slots=slots).clock.seconds for slots in DEVICES]
+        rows.append((count, *(taken[0] / seconds for seconds in taken)))
+    return Table("Times one device (simulated)", ("trials", *(f"{n} devices" for n in DEVICES)), rows)
+
+
 def _most_memory() -> float:
     # Not by getrusage: a child begins with its parent's highest.
     (line,) = (x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
@@ -201,9 +217,10 @@ def main() -> None:
     sizes = CANDIDATES[:4] if options.quick else CANDIDATES
     tables = {
         "candidates": lambda: candidates(setting, sizes, options.repeats),
-        "rows": lambda: rows(setting, ROWS[:small]),
-        "trials": lambda: trials(TRIALS[:small], "tpe"),
-        "trials at random": lambda: trials(TRIALS[:small], "random"),
+        "rows": lambda: rows(setting, _counts(options.row_counts)[:small]),
+        "trials": lambda: trials(_counts(options.trial_counts)[:small], "tpe"),
+        "trials at random": lambda: trials(_counts(options.trial_counts)[:small], "random"),
+        "devices": lambda: devices(STUDIES[:small]),
     }
     with tempfile.TemporaryDirectory() as folder:
         os.environ["PELTIER_CACHE"] = folder  # tokens are to be made, not looked up
@@ -219,6 +236,10 @@ def main() -> None:
         print(table.markdown())
 
 
+def _counts(text: str) -> list[int]:
+    return [int(count) for count in text.split(",")]
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -232,7 +253,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", default="", help="some of: candidates, rows, trials, trials at random")
+    parser.add_argument("--row-counts", default=ROWS, help="such as 1000000")
+    parser.add_argument("--trial-counts", default=TRIALS)
+    parser.add_argument(
+        "--only", default="", help="some of: candidates, rows, trials, trials at random, devices"
+    )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args()

@@ -376,12 +376,13 @@ def test_the_death_of_a_node_costs_the_rung_in_flight_on_it_and_nothing_else(
         bracket_size=2,
     )
     assert killer.killed is not None
-    (lost,) = [number for number, told in spy.failures.items() if len(told) == 2]
-    first, second = spy.failures[lost]
-    assert first is not None and first.startswith(LOST) and second is None
-    assert all(told == [None] for number, told in spy.failures.items() if number != lost)
-    # Rungs that were written down are not trained again.
-    assert spy.begun[lost] == [0, killer.done[lost]]
+    (lost,) = [number for number, told in spy.failures.items() if told != [None]]
+    first, *again = spy.failures[lost]
+    assert first is not None and first.startswith(LOST)
+    # Rungs that were written down are not trained again. The last one may have been sent before the node died.
+    left = killer.done[lost] < RUNGS
+    assert again == ([None] if left else [])
+    assert spy.begun[lost] == ([0, killer.done[lost]] if left else [0])
     for trial in study.trials:
         assert trial.state is State.COMPLETE
         assert [report.rung for report in trial.reports] == (
