@@ -226,15 +226,16 @@ def logits_of(
 
     `again` says that these tokens come again, and what frozen layers give for them is worth keeping.
     """
-    found = np.empty((len(stack), len(tokens.labels), stack.classes), dtype=np.float32)
+    device = stack.backbone.device
+    # Looked at when all is there: a device works on while the next batches are made.
+    found = torch.empty(len(stack), len(tokens.labels), stack.classes, device=device)
     order = evaluation_order(tokens.lengths, batch_size)
-    plain = batches(tokens, order, stack.backbone.pad_token_id, stack.backbone.device)
+    plain = batches(tokens, order, stack.backbone.pad_token_id, device)
     with part(EVALUATION), stack.attached():
-        # Looked at when all is computed: a device then works on while the next batches are made.
-        parts = [(b.items, stack.logits(b)) for b in (reusing(stack, tokens, order) if again else plain)]
-        for items, logits in parts:
-            found[:, items] = logits.cpu().numpy()
-    return found
+        for batch in reusing(stack, tokens, order) if again else plain:
+            items = torch.from_numpy(batch.items).to(device, non_blocking=True)
+            found[:, items] = stack.logits(batch)
+    return found.cpu().numpy()
 
 
 def _optimizer(stack: AnyStack) -> AdamW:
