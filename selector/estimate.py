@@ -59,10 +59,10 @@ def estimate(
     if full:
         search += _rate_epochs(spec, others, ledger.parts) * whole if searching else 0.0
         finals += _final_epochs(spec, others, 1) * whole
-    device = math.inf if spec.device_seconds is None else spec.device_seconds - ledger.device_seconds
+    used = ledger.device_seconds
+    device = math.inf if spec.device_seconds is None else spec.device_seconds - used
     budget = math.inf if spec.budget_seconds is None else spec.budget_seconds
     # What the search must leave to the finalists it cannot use, however many configurations are asked for.
-    used = ledger.device_seconds
     search = min(search, max(0.0, SEARCH_SHARE * (device + used) - used))
     clock = ledger.clock
     search_left = min(search / slots, max(0.0, SEARCH_SHARE * budget - clock.seconds))

@@ -103,12 +103,13 @@ def _not_used_up(space: Space, seen: Seen) -> Space:
 
 def _known(trials: Sequence[Trial], space: Space) -> tuple[Known, ...]:
     by_name = {method.name: method for method in space.methods}
-    known = [
-        Known(trial, by_name[trial.method].from_values(trial.config))
+    usable = [
+        trial
         for trial in trials
         if trial.method in by_name and (trial.state is not State.FAIL or diverged(trial))
     ]
-    return tuple(one for one in known if space.contains(one.config))
+    found = ((trial, space.find(by_name[trial.method], trial.config)) for trial in usable)
+    return tuple(Known(trial, config) for trial, config in found if config is not None)
 
 
 def _sampled(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
@@ -28,16 +28,32 @@ class Space:
     methods: tuple[type[MethodConfig], ...]
     domains: Mapping[str, Mapping[str, Domain]]
     """Method -> field -> domain, no wider than the method's own."""
+    _looked_up: dict[tuple[object, ...], MethodConfig | None] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def only(self, names: Iterable[str]) -> Space:
         """The same space with some of its methods."""
         kept = set(names)
-        return Space(tuple(method for method in self.methods if method.name in kept), self.domains)
+        methods = tuple(method for method in self.methods if method.name in kept)
+        return Space(methods, self.domains, self._looked_up)
 
     def contains(self, config: MethodConfig) -> bool:
         """Whether every field that counts has a value that is searched."""
         known = self.domains[config.name]
         return all(_searches(known[name], value) for name, value in config.values().items())
+
+    def find(self, method: type[MethodConfig], values: Mapping[str, Any]) -> MethodConfig | None:
+        """The configuration with these values, or None where it is not searched; the same one each time.
+
+        Raises:
+            ValueError: for an unknown field or a value outside the method's own domain.
+        """
+        key = (method.name, *sorted(values.items()))
+        if key not in self._looked_up:
+            config = method.from_values(values)
+            self._looked_up[key] = config if self.contains(config) else None
+        return self._looked_up[key]
 
 
 def _searches(domain: Domain, value: Any) -> bool:

@@ -137,6 +137,15 @@ def test_defaults_outside_a_narrowed_space_move_into_it() -> None:
     assert found == LoRAConfig(rank=4, targets="all linear")
 
 
+def test_values_find_one_configuration_and_outside_the_space_none() -> None:
+    narrow = Space((LoRAConfig,), {"lora": {**SPACE.domains["lora"], "rank": Int(2, 4)}})
+    values = LoRAConfig(rank=4).values()
+    assert narrow.find(LoRAConfig, values) == LoRAConfig(rank=4)
+    assert narrow.only(["lora"]).find(LoRAConfig, values) is narrow.find(LoRAConfig, values)
+    assert narrow.find(LoRAConfig, {**values, "rank": 8}) is None
+    assert SPACE.find(LoRAConfig, {**values, "rank": 8}) == LoRAConfig(rank=8)
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
