@@ -11,8 +11,8 @@ tokens. Stacks have learning rates and seeds of their own; ranks and lengths are
 paper's defaults. With one thread on a processor, seconds are CPU time.
 
 `--methods adapter,prefix` adds stacks of further methods with their defaults, `--processes 2,4`
-stacks of one in so many processes on the device at once, by the wall clock.
-CUDA graphs are not among the contenders.
+stacks of one in so many processes on the device at once, by the wall clock. On a GPU the LoRA stacks
+take part a second time, with their steps recorded as CUDA graphs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ import multiprocessing
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from graphs import GraphedSteps
 from measuring import (
     Clock,
     Contender,
@@ -47,7 +49,7 @@ from peers import Setting, loop, peft_lora, trainer
 from plain_mixture import PlainUniPELT
 
 from trainers.backbone import load
-from trainers.batches import training_order
+from trainers.batches import Batch, batches, training_order
 from trainers.checkpoint import default_reference
 from trainers.data import prepare
 from trainers.method import MethodConfig
@@ -56,7 +58,7 @@ from trainers.methods.unipelt import UniPELTConfig
 from trainers.naming import method_named
 from trainers.stack import Candidate
 from trainers.task import read_task
-from trainers.train import start
+from trainers.train import Training, start
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "support_tickets.csv"
 SEED = 0
@@ -125,6 +127,8 @@ def contenders_of(setting: Setting, options: argparse.Namespace) -> dict[str, Co
     sizes = [int(size) for size in options.sizes.split(",")]
     for size in sizes:
         found[f"Peltier LoRA, N = {size}"] = stack(setting, LoRAConfig(), size)
+    if device.type == "cuda":
+        found |= {name: one for size in sizes for name, one in recordable(setting, LoRAConfig(), size)}
     if setting.backbone.model_type == "bert":
         plain = PlainUniPELT(folder, setting.classes).to(device)
         found[TRAINER_MIXTURE] = trainer(setting, plain)
@@ -136,13 +140,16 @@ def contenders_of(setting: Setting, options: argparse.Namespace) -> dict[str, Co
     return found
 
 
-def stack(setting: Setting, config: MethodConfig, size: int) -> Contender:
-    """Training of a stack of `size` candidates, as a study trains it."""
+def training_of(setting: Setting, config: MethodConfig, size: int) -> Training:
+    """A stack of `size` candidates, each with a learning rate and a seed of its own."""
     rates = np.linspace(config.learning_rate, config.learning_rate / 2, size).tolist()
     candidates = [Candidate(replace(config, learning_rate=rate), seed) for seed, rate in enumerate(rates)]
-    training = start(
-        setting.backbone, setting.data, candidates, epochs=1, seed=SEED, batch_size=setting.batch
-    )
+    return start(setting.backbone, setting.data, candidates, epochs=1, seed=SEED, batch_size=setting.batch)
+
+
+def stack(setting: Setting, config: MethodConfig, size: int) -> Contender:
+    """Training of a stack of `size` candidates, as a study trains it."""
+    training = training_of(setting, config, size)
 
     def run(repeat: int) -> float:
         order = bucketed(setting, repeat)
@@ -152,6 +159,33 @@ def stack(setting: Setting, config: MethodConfig, size: int) -> Contender:
         return (setting.clock.now() - begin) / (len(order) * size)
 
     return run
+
+
+def recordable(setting: Setting, config: MethodConfig, size: int) -> Iterator[tuple[str, Contender]]:
+    """The same with recorded steps, with its name; nothing where they cannot be recorded."""
+    training = training_of(setting, config, size)
+    backbone, tokens = setting.backbone, setting.data.train
+    steps = GraphedSteps(training, torch.ones(size, 1, device=setting.device))
+
+    def made(repeat: int) -> Iterator[Batch]:
+        return batches(tokens, bucketed(setting, repeat), backbone.pad_token_id, setting.device)
+
+    def run(repeat: int) -> float:
+        with training.stack.attached():
+            for batch in made(repeat):
+                steps.record(batch)
+            begin = setting.clock.now()
+            for batch in made(repeat):
+                steps.step(batch)
+            return (setting.clock.now() - begin) / (setting.steps * size)
+
+    name = f"Peltier LoRA, N = {size}, CUDA graphs"
+    try:
+        run(0)
+    except RuntimeError as error:
+        _tell(f"{name} is left out: {str(error).splitlines()[0]}")
+    else:
+        yield name, run
 
 
 # ------------------------------------------------------------------------------- several processes

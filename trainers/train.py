@@ -165,7 +165,7 @@ class Training:
         Inside `stack.attached()`.
         """
         device = self.stack.backbone.device
-        factors = schedule(steps, self.warmups).to(device)
+        factors = schedule(steps, self.warmups).to(device, non_blocking=True)
         for step, batch in enumerate(reusing(self.stack, self.data.train, order), start=first):
             self._losses += self._step(batch, step, steps, factors[step]) * len(batch.items)
             stepped()
