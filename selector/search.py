@@ -89,6 +89,8 @@ class Search:
         self._lost: dict[int, int] = {}
         """Bracket -> how often its worker was lost."""
         self._used_up = False
+        self._overdrawn = False
+        """Whether repeats are trained that the budgets do not pay for."""
         self.left_out = no_full if self._spec.full_finetuning else "it was not asked for"
         """Why full fine-tuning is not compared; empty as long as it is."""
         if any(trial.repeat_of is not None for trial in study.trials):
@@ -283,17 +285,27 @@ class Search:
         return finals
 
     def _next_final(self) -> Bracket | None:
-        """The next repeats that the budgets pay for; those that they do not are given up."""
+        """The next repeats that the budgets pay for; those that they do not are given up.
+
+        The first are trained in any case: without them nothing can be recommended.
+        """
         assert self._finals is not None
         while self._finals:
             bracket = self._issued(self._finals.pop(0))
-            if self._ledger.pays_for(bracket, self._brackets_running()):
+            paid = self._ledger.pays_for(bracket, self._brackets_running())
+            if paid or not self._repeated():
+                self._overdrawn = not paid
                 return bracket
             message = (
                 f"the budget does not pay for it: it takes about {self._ledger.final_seconds(bracket):.0f} s"
             )
             self._recording.finish([entry.number for entry in bracket.entries], State.PRUNED, message)
         return None
+
+    def _repeated(self) -> bool:
+        """Whether a finalist was trained again, or is being trained."""
+        begun = (State.RUNNING, State.COMPLETE)
+        return any(t.repeat_of is not None and t.state in begun for t in self._trials.values())
 
     # --------------------------------------------------------------------------- taking in
 
@@ -358,7 +370,10 @@ class Search:
             searching=self._finals is None,
             full=not self.left_out and not self._full_is_searched,
         )
-        text = text if coming is None else f"{text}; {coming}"
+        if self._overdrawn:
+            text = f"{text}; the budget is used up, but without a repeat nothing can be recommended"
+        elif coming is not None:
+            text = f"{text}; {coming}"
         self._database.set_study_state(self._id, State.RUNNING, message=text, seconds=self._clock.seconds)
 
 

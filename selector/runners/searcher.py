@@ -27,7 +27,7 @@ def told(error: Exception) -> str:
 
 
 class Attendant(FIFOScheduler):
-    """Ends running trials when the study is to be left, and sees how others broke off.
+    """Ends running trials when the study is to be left or cannot go on, and sees how others broke off.
 
     Tune asks and tells its scheduler, and before the searcher.
     """
@@ -36,9 +36,11 @@ class Attendant(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._source = source
         self.errors: dict[str, Exception] = {}
+        self.giving_up = False
+        """Whether the study cannot go on."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        return str(self.STOP if self._source.stopping else self.CONTINUE)
+        return str(self.STOP if self.giving_up or self._source.stopping else self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         if trial.pickled_error_file is not None:
@@ -59,7 +61,7 @@ class JobSearcher(Searcher):
         self.attendant = Attendant(source)
         self.running: dict[str, Job] = {}
         self.error: Exception | None = None
-        """What went wrong while recording; Tune would only log it."""
+        """Why the study cannot go on; Tune would only log it."""
 
     def suggest(self, trial_id: str) -> Any:
         if self.error is not None:
@@ -123,6 +125,7 @@ class JobSearcher(Searcher):
             yield
         except Exception as error:
             self.error = self.error or error
+            self.attendant.giving_up = True
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: our own store is what a study resumes from."""

@@ -141,6 +141,18 @@ def test_repeats_that_are_not_paid_for_are_given_up_with_the_reason(tmp_path: Pa
     assert all(t.message.startswith("the budget does not pay for it: it takes about") for t in given_up)
 
 
+@pytest.mark.parametrize("kind", ["budget_seconds", "device_seconds"])
+def test_where_nothing_is_left_for_the_finalists_the_best_is_repeated_once_all_the_same(
+    tmp_path: Path, kind: str
+) -> None:
+    world = World({method.name: 10.0 for method in SPACE.methods}, calibrated=1.0)
+    simulation = Simulation(tmp_path, world, trials=8, **{kind: 100.0})
+    simulation.run()
+    assert repeats(simulation) == 1
+    assert world.rungs == [160.0, 80.0]  # of eight candidates, which was foretold to take 16, and the repeat
+    assert any("the budget is used up, but" in message for _, _, message in world.messages)
+
+
 def test_a_budget_for_nothing_says_what_a_training_takes(tmp_path: Path) -> None:
     simulation = Simulation(tmp_path, world_of(0, error=1.0), trials=8, budget_seconds=3.0)
     with pytest.raises(SearchError, match=r"the budget pays for no candidate: .* takes about \d+ s here"):
