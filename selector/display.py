@@ -105,8 +105,11 @@ def _print_recommendation(study: Study, recommendation: Mapping[str, Any], conso
             f"{other['stored_bytes']:,} bytes{_latency(other.get('latency'))}",
             soft_wrap=True,
         )
-    if recommendation.get("front"):
-        console.print(front_table(recommendation["front"], metric))
+    front = recommendation.get("front")
+    if front and front["trials"]:
+        console.print(front_table(front, metric))
+    elif front:
+        console.print("no Pareto front: no configuration was trained to the end", soft_wrap=True)
 
 
 def _latency(latency: Mapping[str, Any] | None) -> str:

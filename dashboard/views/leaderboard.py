@@ -135,7 +135,11 @@ for cost in costs_shown(study):
     figure = score_against_cost(known, baselines, metric, cost)
     st.plotly_chart(figure, key=f"cost_{cost}", config={"displayModeBar": False})
 front = (study.recommendation or {}).get("front")
-if front:
+if front and not front["trials"]:
+    st.caption(
+        "No configuration of the search was trained to the end, so the front of all objectives is unknown."
+    )
+elif front:
     st.caption(
         f"Hypervolume of the front of all {len(front['objectives'])} objectives, trained to the end: "
         f"{front['hypervolume']:.3f} of what is between {reference(front)} and perfection."

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from kinds import write_file
 from pages import REVIEWS, opened, texts
+from rich.console import Console
 
 from dashboard.studies import elapsed
+from selector.display import print_study
 from storage.database import Database
 from storage.records import State, Study, Trial
 
@@ -65,6 +68,25 @@ def test_a_study_with_several_objectives_shows_each_cost_its_front_and_the_laten
     assert "against trainable parameters" not in told
     assert "Hypervolume of the front of all 3 objectives" in told and "0.432" in told
     assert "1.25 times what the plain backbone takes" in texts(opened("recommendation", name))
+
+
+def test_a_front_of_nothing_is_told_in_words(stored: Callable[..., Study], study: Study) -> None:
+    assert study.recommendation is not None
+    front = {
+        "objectives": ["metric", "bytes"],
+        "trials": [],
+        "values": [],
+        "hypervolume": 0.0,
+        "reference": [0, 1],
+    }
+    spec = {**study.spec, "objectives": ["metric", "bytes"]}
+    found = stored(spec=spec, recommendation={**study.recommendation, "front": front})
+    page = opened("leaderboard", found.name)
+    assert "No configuration of the search was trained to the end" in texts(page)
+    console = Console(file=StringIO())
+    print_study(found, "sqlite:///peltier.db", console)
+    assert isinstance(console.file, StringIO)
+    assert "no Pareto front: no configuration was trained to the end" in console.file.getvalue()
 
 
 def test_recommendation_tells_what_luck_adds_and_what_would_change_the_choice(
