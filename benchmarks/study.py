@@ -52,6 +52,8 @@ class Run:
     score: float
     """Of the task's metric, on test."""
     chosen: str
+    module: float
+    """The same of the trained module that was best on validation."""
 
 
 def main() -> None:
@@ -104,8 +106,9 @@ def timed(contender: str, folder: Path, dataset: str, options: argparse.Namespac
         sys.exit(f"{contender} on {dataset} failed:\n{done.stderr}")
     by_cpu = options.threads == 1 and options.device == "cpu"
     seconds = _cpu_seconds() - before if by_cpu else time.perf_counter() - began
-    score, chosen = handed_over(json.loads(done.stdout)) if contender in ours else json.loads(done.stdout)
-    return Run(contender, dataset, seed, seconds, score, chosen)
+    printed = json.loads(done.stdout)
+    score, chosen, module = handed_over(printed) if contender in ours else (*printed, printed[0])
+    return Run(contender, dataset, seed, seconds, score, chosen, module)
 
 
 def _search(folder: Path, options: argparse.Namespace, seed: int, halving: list[str]) -> list[str]:
@@ -130,10 +133,12 @@ def _cpu_seconds() -> float:
     return spent.ru_utime + spent.ru_stime
 
 
-def handed_over(study: dict[str, Any]) -> tuple[float, str]:
-    """Test score and name of what a study recommends."""
+def handed_over(study: dict[str, Any]) -> tuple[float, str, float]:
+    """Test score and name of what a study recommends, and the test score of its best module."""
     chosen = study["recommendation"]
-    return chosen["test"]["mean"], chosen["method"]
+    modules = [one for one in chosen["compared"] if one["trial"] is not None]
+    best = max(modules, key=lambda one: float(one["validation"]["mean"]))
+    return chosen["test"]["mean"], chosen["method"], best["test"]["mean"]
 
 
 def trainer(folder: Path, options: argparse.Namespace) -> tuple[float, str]:
@@ -166,26 +171,38 @@ def trainer(folder: Path, options: argparse.Namespace) -> tuple[float, str]:
 
 def told(run: Run) -> str:
     """A run as a line."""
+    beside = "" if run.module == run.score else f", best module {run.module:.3f}"
     return (
-        f"{run.dataset}, seed {run.seed}: {run.contender} {run.seconds:.0f} s, {run.score:.3f} ({run.chosen})"
+        f"{run.dataset}, seed {run.seed}: {run.contender} {run.seconds:.0f} s, {run.score:.3f} "
+        f"({run.chosen}){beside}"
     )
 
 
 def table(runs: list[Run]) -> str:
     """Ratios of time and differences of score to Trainer, over datasets and seeds."""
     peers = {(run.dataset, run.seed): run for run in runs if run.contender == TRAINER}
-    lines = ["| contender | median seconds | of Trainer's time | mean test score less Trainer's, points |"]
-    lines.append("|---|---|---|---|")
+    lines = [
+        "| contender | median seconds | of Trainer's time | mean test score less Trainer's, points | "
+        "its best module's |",
+        "|---|---|---|---|---|",
+    ]
     for contender in dict.fromkeys(run.contender for run in runs):
         mine = [run for run in runs if run.contender == contender]
         shares = [run.seconds / peers[run.dataset, run.seed].seconds for run in mine]
-        points = [100 * (run.score - peers[run.dataset, run.seed].score) for run in mine]
+        points, modules = (
+            [100 * (getattr(run, what) - peers[run.dataset, run.seed].score) for run in mine]
+            for what in ("score", "module")
+        )
         lines.append(
             f"| {contender} | {median(run.seconds for run in mine):.0f} | "
             f"{median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%}) | "
-            f"{mean(points):+.1f} ({min(points):+.1f} to {max(points):+.1f}) |"
+            f"{_spread(points)} | {_spread(modules)} |"
         )
     return "\n".join(lines)
+
+
+def _spread(points: list[float]) -> str:
+    return f"{mean(points):+.1f} ({min(points):+.1f} to {max(points):+.1f})"
 
 
 def _options() -> argparse.Namespace:
