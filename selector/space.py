@@ -31,6 +31,7 @@ class Space:
     _looked_up: dict[tuple[object, ...], MethodConfig | None] = field(
         default_factory=dict, repr=False, compare=False
     )
+    """What `find` has found."""
 
     def only(self, names: Iterable[str]) -> Space:
         """The same space with some of its methods."""

@@ -84,8 +84,8 @@ class JobSearcher(Searcher):
     ) -> None:
         parcel = self._record(trial_id)
         job = self.running.pop(trial_id, None)
-        if job is None:
-            return
+        if job is None or self.error is not None:
+            return  # what was recorded of it stands, and a later run of the study goes on there
         if error and parcel.failure is None:
             self._lose(job, self.attendant.errors.pop(trial_id, None))
             return
