@@ -101,15 +101,15 @@ def test_under_a_budget_it_comes_after_the_search_or_at_half_of_the_time(tmp_pat
 
 def test_under_a_budget_it_is_not_begun_when_its_first_rung_cannot_end(tmp_path: Path) -> None:
     store = Store(tmp_path, full_finetuning=True, trials=4, budget_seconds=100.0)
-    clock = Clock(100.0)
-    search = store.search(clock)
+    time = [0.0]
+    search = store.search(Clock(100.0, started=0.0, now=lambda: time[0]))
     for _ in range(2):
         job = search.next_job(slots=1)
         assert job is not None
         for result in Table().perform(job):  # type: ignore[arg-type]
             search.record(job, result)  # type: ignore[arg-type]
         search.ended(job)  # type: ignore[arg-type]
-    object.__setattr__(clock, "started", clock.started - 50)
+    time[0] = 50.0
     assert isinstance(search.next_job(slots=1), Bracket)
     # 3 rates x a quarter of 8 s x 3 for all weights = 18 s; until 60 % of the budget there are 10 s.
     assert not attempts(store)
