@@ -11,9 +11,9 @@ import pytest
 import torch
 from commands import ROOT, peltier, write_rows
 from forms_of_methods import FORMS, SEARCHED, variants
-from tiny import CLASSES, batch_of, data_of, sentences, task_of
+from tiny import CLASSES, batch_of, data_of, moved, sentences, task_of
 
-from trainers.backbone import Backbone, load
+from trainers.backbone import load
 from trainers.batches import Batch, batches, training_order
 from trainers.checkpoint import default_reference
 from trainers.heads import losses
@@ -32,12 +32,6 @@ CLOSE = 1e-4
 """In units of the largest number: both devices compute in fp32 and round in another order."""
 
 
-def moved(batch: Batch) -> Batch:
-    """The same batch on the GPU."""
-    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
-    return Batch(**{**vars(batch), **{name: value.to(GPU) for name, value in tensors.items()}})
-
-
 def step(stack: Stack, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits, and the gradient of all trained numbers."""
     with stack.attached():
@@ -54,7 +48,7 @@ def test_a_stack_computes_what_it_computes_on_a_processor(tiny_folder: Path, for
     candidates = [Candidate(config, seed) for seed, config in enumerate(variants(form))]
     here, there = (Stack(backbone, candidates, CLASSES) for backbone in devices)
     batch = batch_of(devices[0])
-    for expected, found in zip(step(here, batch), step(there, moved(batch)), strict=True):
+    for expected, found in zip(step(here, batch), step(there, moved(batch, GPU)), strict=True):
         assert (found - expected).abs().max() <= CLOSE * expected.abs().max()
 
 
@@ -129,7 +123,7 @@ def test_steps_can_be_recorded_as_graphs(tiny_folder: Path) -> None:
 
 
 def test_batches_lie_on_the_gpu(tiny_folder: Path) -> None:
-    backbone: Backbone = load(str(tiny_folder))
+    backbone = load(str(tiny_folder))
     assert backbone.device.type == GPU.type
     data = data_of(backbone, task_of(*(sentences(8, seed) for seed in range(3))))
     order = training_order(data.train.lengths, 4, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,12 @@ def batch_of(backbone: Backbone, rows: slice = slice(0, 6), count: int = 12) -> 
     tokens = tokens_of(backbone, count)
     (batch,) = batches(tokens, [np.arange(count)[rows]], 0, torch.device("cpu"))
     return batch
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The same batch on another device."""
+    tensors = {name: value for name, value in vars(batch).items() if isinstance(value, torch.Tensor)}
+    return replace(batch, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 def train(stack: Stack, steps: int, optimizer: str) -> list[State]:

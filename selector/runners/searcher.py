@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,13 @@ class Attendant(FIFOScheduler):
     Tune asks and tells its scheduler, and before the searcher.
     """
 
-    def __init__(self, source: JobSource) -> None:
+    def __init__(self, stopping: Callable[[], bool]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._source = source
+        self._stopping = stopping
         self.errors: dict[str, Exception] = {}
-        self.giving_up = False
-        """Whether the study cannot go on."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        return str(self.STOP if self.giving_up or self._source.stopping else self.CONTINUE)
+        return str(self.STOP if self._stopping() else self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         if trial.pickled_error_file is not None:
@@ -58,7 +56,7 @@ class JobSearcher(Searcher):
         self._source = source
         self._mailbox = mailbox
         self._slots = slots
-        self.attendant = Attendant(source)
+        self.attendant = Attendant(lambda: self.error is not None or source.stopping)
         self.running: dict[str, Job] = {}
         self.error: Exception | None = None
         """Why the study cannot go on; Tune would only log it."""
@@ -125,7 +123,6 @@ class JobSearcher(Searcher):
             yield
         except Exception as error:
             self.error = self.error or error
-            self.attendant.giving_up = True
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: our own store is what a study resumes from."""

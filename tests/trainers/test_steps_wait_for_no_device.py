@@ -7,13 +7,12 @@ most arithmetic between tensors on it and on the CPU. This needs no GPU, and doe
 from __future__ import annotations
 
 import copy
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from forms_of_methods import FORMS, variants
-from tiny import CLASSES, batch_of
-from torch import Tensor
+from tiny import CLASSES, batch_of, moved
 
 from trainers.backbone import Backbone
 from trainers.batches import Batch
@@ -27,13 +26,6 @@ from trainers.stack import Candidate, Stack
 META = torch.device("meta")
 ASKED_BY_TRANSFORMERS = ("mpnet", "deberta-v2")
 """Families with a mask that transformers leaves out where nothing is padded, for which it looks."""
-
-
-def without_numbers(batch: Batch) -> Batch:
-    tensors = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(
-        batch, **{name: value.to(META) for name, value in tensors.items() if isinstance(value, Tensor)}
-    )
 
 
 def step(stack: Stack, batch: Batch) -> None:
@@ -55,7 +47,7 @@ def test_a_step_of_every_form_of_every_method_reads_nothing_back(any_backbone: B
     if any_backbone.model_type in ASKED_BY_TRANSFORMERS:
         pytest.skip("transformers reads the mask of this family back, once a step")
     backbone = replace(any_backbone, model=copy.deepcopy(any_backbone.model).to(META))
-    batch = without_numbers(batch_of(any_backbone))
+    batch = moved(batch_of(any_backbone), META)
     for form in FORMS:
         # Chance has generators on a device, and there are none on this one.
         configs = [one for one in variants(form) if not one.uses_chance]
